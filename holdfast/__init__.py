@@ -1,0 +1,1 @@
+"""The command line; the one package that may see all three services."""

@@ -1,0 +1,1 @@
+"""The deployable services; each owns its routes, tables, tasks and workers."""

@@ -1,0 +1,1 @@
+"""The front door: sign-up and welcome email, jobs, dead letters, upkeep."""

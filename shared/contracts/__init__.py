@@ -1,0 +1,1 @@
+"""The messages: the only thing that services share with one another."""

@@ -1,0 +1,1 @@
+"""One module of command classes for each service that handles them."""

@@ -1,0 +1,1 @@
+"""Engine, transactions, group commit and migrations, for SQLite and PostgreSQL."""

@@ -1,0 +1,57 @@
+"""The clock: instants are integer microseconds since the epoch, UTC; nothing else in the ledger is a time.
+
+Code that decides by time takes a `Clock`, so that a simulation can own it. Wall clocks schedule work;
+they are never compared between machines to decide that somebody is dead (see `shared.runtime.rescue`).
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+SECOND_US = 1_000_000
+
+
+class Clock(Protocol):
+    def now_us(self) -> int:
+        """Wall time in microseconds since the epoch."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds of a clock that never steps; only differences mean anything."""
+        ...
+
+
+class SystemClock:
+    def now_us(self) -> int:
+        return time.time_ns() // 1_000
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves only when told: for tests and the simulation."""
+
+    def __init__(self, start_us: int = 1_700_000_000 * SECOND_US) -> None:
+        self._now_us = start_us
+
+    def now_us(self) -> int:
+        return self._now_us
+
+    def monotonic_s(self) -> float:
+        return self._now_us / SECOND_US
+
+    def advance(self, seconds: float) -> None:
+        self._now_us += round(seconds * SECOND_US)
+
+
+def after_us(now_us: int, seconds: float) -> int:
+    return now_us + round(seconds * SECOND_US)
+
+
+def rfc3339(at_us: int | None) -> str | None:
+    """`2026-01-31T12:00:00.123456Z`, or None for None."""
+    if at_us is None:
+        return None
+    moment = datetime.fromtimestamp(at_us // SECOND_US, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_us % SECOND_US:06d}Z"

@@ -1,0 +1,63 @@
+"""Settings that every process shares, read from `HOLDFAST_*`; a service adds its own class with its own prefix.
+
+Only `app.py`, `worker.py`, `shared.runtime`'s entry points and `holdfast/` make one; everything else is handed one.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.kernel.errors import Misconfigured
+
+
+class CoreSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+
+    database_url: str = "sqlite:///.holdfast/holdfast.db"
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    state_dir: Path = Path(".holdfast/state")
+    master_key: SecretStr = SecretStr("")
+    egress_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    log_level: str = "INFO"
+    drain_limit_s: float = Field(25.0, gt=0, le=3600)
+    slots: int = Field(1, ge=1, le=64, description="worker processes of this queue that may be active in this state_dir")
+    beat_s: float = Field(3.0, gt=0.05, le=10)
+    lease_s: float = Field(15.0, gt=0.2, le=300, description="a beat unchanged for this long is a death")
+    wedged_s: float = Field(10.0, gt=0.2, le=300, description="an event loop silent for this long ends its process")
+    unknown_task_patience_s: float = Field(900.0, ge=0, description="longer than a deploy takes")
+    db_pool: int = Field(8, ge=2, le=100)
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            ipaddress.ip_network(part)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _scheme(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("database_url must start with sqlite:/// or postgresql://")
+        return value
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(kind: type[S], **overrides: Any) -> S:
+    """Read settings from the environment; raises Misconfigured with one sentence that names the variable."""
+    try:
+        return kind(**overrides)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        name = f"{kind.model_config.get('env_prefix', '')}{'_'.join(str(part) for part in first['loc'])}".upper()
+        raise Misconfigured(f"{name}: {first['msg']} (found {first.get('input')!r})") from None

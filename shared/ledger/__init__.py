@@ -1,0 +1,1 @@
+"""The ledger of jobs: the truth of what was accepted, what runs and how it ended."""

@@ -1,0 +1,1 @@
+"""What a process needs around its work: resources, beats, health, callers, egress."""

@@ -1,0 +1,1 @@
+"""Real embedded servers and fault helpers for tests, benchmarks and local runs."""

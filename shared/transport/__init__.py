@@ -1,0 +1,1 @@
+"""Redis Streams as the transport: the broker, the receiver, the relay."""
