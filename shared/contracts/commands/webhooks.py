@@ -1,0 +1,39 @@
+"""Commands that the webhooks service handles."""
+
+from typing import Any, ClassVar
+
+from shared.contracts.command import Command, command_table
+from shared.contracts.retry import Exponential, RetryPolicy, Schedule
+
+# Standard Webhooks' recommended schedule; the first attempt goes out at once, so 0 is not in it.
+DEFAULT_DELAYS_S = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
+
+
+class PublishEvent(Command):
+    """Accept an event and make its deliveries; `event_id` is the `webhook-id`, so repeating it changes nothing."""
+
+    task: ClassVar[str] = "webhooks.publish_event"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 30.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=0.5, cap_s=60.0, max_attempts=20)
+    priority: ClassVar[int] = 4
+
+    event_id: str
+    type: str
+    data: dict[str, Any]
+    occurred_at: str
+
+
+class DeliverWebhook(Command):
+    """Send one event to one endpoint; the endpoint's own schedule decides about retries."""
+
+    task: ClassVar[str] = "webhooks.deliver"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 30.0
+    retry: ClassVar[RetryPolicy] = Schedule(delays_s=DEFAULT_DELAYS_S, jitter=0.2)
+
+    event_id: str
+    endpoint_id: str
+
+
+COMMANDS = command_table(PublishEvent, DeliverWebhook)

@@ -1,0 +1,207 @@
+"""One `Database` per process and event loop: hot statements on driver connections, transactions through SQLAlchemy.
+
+SQLite has one writer connection per process; whoever writes takes it in turn, `BEGIN IMMEDIATE` always (a deferred
+transaction that turns into a writer fails at once when somebody else writes: 47,000 "database is locked" measured).
+PostgreSQL has two small pools: driver connections for the hot statements, SQLAlchemy's for transactions and reads.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.db.sql import Connection, Dialect, Row, Statement
+from shared.kernel.errors import Misconfigured
+
+# By-key statements only: with an empty table's statistics a cached plan would scan what later holds a million rows.
+_HOT_SETTINGS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "application_name": "holdfast",
+}
+_BUSY_TIMEOUT_S = 10.0
+_COMMAND_TIMEOUT_S = 30.0
+
+
+class Database:
+    def __init__(self, url: str, *, pool: int = 8) -> None:
+        self.url = url
+        self.dialect: Dialect = "sqlite" if url.startswith("sqlite") else "postgres"
+        self._pool_size = pool
+        self._postgres: asyncpg.Pool[Any] | None = None
+        self._sqlite: aiosqlite.Connection | None = None
+        self._writer = asyncio.Lock()
+        self.engine: AsyncEngine = _engine(url, self.dialect, pool, read_only=False)
+        self.reader: AsyncEngine = (
+            _engine(url, self.dialect, pool, read_only=True) if self.dialect == "sqlite" else self.engine
+        )
+
+    async def open(self) -> None:
+        """Connect; raises Misconfigured when a SQLite folder is missing, the driver's error when nobody answers."""
+        if self.dialect == "sqlite":
+            path = sqlite_path(self.url)
+            if not path.parent.is_dir():
+                raise Misconfigured(f"database_url: the folder {path.parent} does not exist")
+            self._sqlite = await aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
+            self._sqlite.row_factory = sqlite3.Row
+            for pragma in _PRAGMAS:
+                await self._sqlite.execute(pragma)
+            return
+        self._postgres = await asyncpg.create_pool(
+            _driver_url(self.url),
+            min_size=0,
+            max_size=self._pool_size,
+            command_timeout=_COMMAND_TIMEOUT_S,
+            timeout=5.0,
+            server_settings=_HOT_SETTINGS,
+            reset=_keep,
+            max_inactive_connection_lifetime=60.0,
+        )
+
+    async def close(self) -> None:
+        if self._sqlite is not None:
+            async with self._writer:
+                await self._sqlite.close()
+            self._sqlite = None
+        if self._postgres is not None:
+            try:
+                await asyncio.wait_for(self._postgres.close(), 5)
+            except TimeoutError:
+                self._postgres.terminate()
+            self._postgres = None
+        await self.engine.dispose()
+        await self.reader.dispose()
+
+    async def fetch(
+        self, statement: Statement, params: Mapping[str, Any] | None = None, rows: Sequence[Sequence[Any]] = ()
+    ) -> Sequence[Row]:
+        """Run one statement in a transaction of its own."""
+        if self._sqlite is not None:
+            async with self._writer:
+                return await _SqliteConnection(self._sqlite).fetch(statement, params, rows)
+        async with self._acquire() as connection:
+            return await _PostgresConnection(connection).fetch(statement, params, rows)
+
+    @asynccontextmanager
+    async def transaction(self, *, relaxed: bool = False) -> AsyncIterator[Connection]:
+        """Several hot statements that commit together. `relaxed` may lose the commit with the server's crash."""
+        if self._sqlite is not None:
+            async with self._writer:
+                await self._sqlite.execute("BEGIN IMMEDIATE")
+                try:
+                    yield _SqliteConnection(self._sqlite)
+                except BaseException:
+                    # Shielded: a cancelled writer must not leave its transaction open for the next one.
+                    await asyncio.shield(self._sqlite.rollback())
+                    raise
+                await asyncio.shield(self._sqlite.commit())
+            return
+        async with self._acquire() as connection, connection.transaction():
+            if relaxed:
+                await connection.execute("SET LOCAL synchronous_commit = off")
+            yield _PostgresConnection(connection)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A SQLAlchemy transaction: the writer's turn on SQLite, one of the pool on PostgreSQL."""
+        if self.dialect == "sqlite":
+            async with self._writer, self.engine.begin() as connection:
+                yield connection
+            return
+        async with self.engine.begin() as connection:
+            yield connection
+
+    def dedicated(self) -> AbstractAsyncContextManager[Any]:
+        """A PostgreSQL driver connection of one's own, for a session lock; see `shared.db.locks`."""
+        return self._acquire()
+
+    @asynccontextmanager
+    async def _acquire(self) -> AsyncIterator[Any]:
+        if self._postgres is None:
+            raise ConnectionError("the database is not open")
+        async with self._postgres.acquire(timeout=_COMMAND_TIMEOUT_S) as connection:
+            yield connection
+
+
+class _PostgresConnection:
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    async def fetch(
+        self, statement: Statement, params: Mapping[str, Any] | None = None, rows: Sequence[Sequence[Any]] = ()
+    ) -> Sequence[Row]:
+        found: Sequence[Row] = await self._raw.fetch(
+            statement.sql("postgres"), *statement.bind("postgres", params, rows)
+        )
+        return found
+
+
+class _SqliteConnection:
+    def __init__(self, raw: aiosqlite.Connection) -> None:
+        self._raw = raw
+
+    async def fetch(
+        self, statement: Statement, params: Mapping[str, Any] | None = None, rows: Sequence[Sequence[Any]] = ()
+    ) -> Sequence[Row]:
+        sql, values = statement.sql("sqlite"), statement.bind("sqlite", params, rows)
+        return list(await self._raw.execute_fetchall(sql, values))  # type: ignore[arg-type]
+
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}",
+)
+
+
+def sqlite_path(url: str) -> Path:
+    return Path(make_url(url).database or "")
+
+
+def _driver_url(url: str) -> str:
+    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+
+
+def _engine(url: str, dialect: Dialect, pool: int, *, read_only: bool) -> AsyncEngine:
+    if dialect == "postgres":
+        parsed = make_url(url).set(drivername="postgresql+asyncpg")
+        return create_async_engine(
+            parsed, pool_size=pool, max_overflow=pool, pool_pre_ping=True, pool_timeout=10,
+            connect_args={"command_timeout": _COMMAND_TIMEOUT_S, "timeout": 5.0},
+        )  # fmt: skip
+    engine = create_async_engine(
+        make_url(url).set(drivername="sqlite+aiosqlite"),
+        pool_size=pool if read_only else 1,
+        max_overflow=0,
+        pool_timeout=10,
+        connect_args={"timeout": _BUSY_TIMEOUT_S},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in (*_PRAGMAS, f"PRAGMA query_only={'ON' if read_only else 'OFF'}"):
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+async def _keep(_: Any) -> None:
+    """Skip the pool's RESET round trip: hot statements change no session state."""

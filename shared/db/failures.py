@@ -1,0 +1,56 @@
+"""Which database failures pass by themselves, and which are about the data.
+
+Transient: the connection, the server or a lock; the same statement may succeed later. Anything else is about the
+rows, and trying it again would fail again.
+"""
+
+import asyncio
+import sqlite3
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+_POSTGRES = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.ObjectInUseError,
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.SystemError,
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    if isinstance(error, (OSError, asyncio.TimeoutError, PoolTimeout, *_POSTGRES)):
+        return True
+    if isinstance(error, sqlite3.OperationalError):
+        words = str(error)
+        return any(part in words for part in ("locked", "busy", "full", "I/O", "unable to open"))
+    if isinstance(error, ValueError) and "no active connection" in str(error):
+        return True  # aiosqlite's word for a connection that is gone
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated or isinstance(error, InterfaceError):
+            return True
+        cause: BaseException | None = error.orig
+        while cause is not None:
+            if not isinstance(cause, DBAPIError) and is_transient(cause):
+                return True
+            cause = cause.__cause__
+        return isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.Error)
+    return False
+
+
+def is_unique_violation(error: BaseException) -> bool:
+    cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
+    while cause is not None:
+        if isinstance(cause, asyncpg.UniqueViolationError):
+            return True
+        if isinstance(cause, sqlite3.IntegrityError) and "UNIQUE" in str(cause):
+            return True
+        cause = cause.__cause__
+    return False

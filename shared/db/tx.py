@@ -1,0 +1,63 @@
+"""`Tx`: one database transaction that a request or an attempt owns; SQLModel for rows, Statements for hot writes.
+
+It is for database work only: no network, no pool, nothing slow happens while it is open, and `cap_s` ends one that
+forgets (an open transaction holds SQLite's writer and PostgreSQL's horizon). Enqueues made inside join it; what must
+happen after the commit, such as waking the relay, is registered with `after_commit` and runs once it is durable.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.db.engine import Database
+from shared.db.sql import Row, Statement
+
+TX_CAP_S = 1.0
+current_tx: ContextVar["Tx | None"] = ContextVar("holdfast_tx", default=None)
+
+
+class Tx:
+    def __init__(self, session: AsyncSession, database: Database) -> None:
+        self.session = session
+        self._dialect = database.dialect
+        self._after: list[Callable[[], None]] = []
+
+    async def fetch(
+        self, statement: Statement, params: Mapping[str, Any] | None = None, rows: Sequence[Sequence[Any]] = ()
+    ) -> Sequence[Row]:
+        await self.session.flush()
+        connection = await self.session.connection()
+        values = statement.bind(self._dialect, params, rows)
+        result = await connection.exec_driver_sql(statement.sql(self._dialect), values or None)
+        return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self._after.append(action)
+
+
+@asynccontextmanager
+async def open_tx(database: Database, *, cap_s: float = TX_CAP_S) -> AsyncIterator[Tx]:
+    """Commit when the block ends, roll back when it raises; TimeoutError past `cap_s` of wall time."""
+    tx: Tx | None = None
+    async with database.begin() as connection:
+        async with asyncio.timeout(cap_s), AsyncSession(bind=connection, expire_on_commit=False) as session:
+            tx = Tx(session, database)
+            token = current_tx.set(tx)
+            try:
+                yield tx
+                await session.flush()
+            finally:
+                current_tx.reset(token)
+    for action in tx._after:  # noqa: SLF001 - its own maker
+        action()
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[AsyncSession]:
+    """A read-only look: its own connection, never the writer's turn."""
+    async with database.reader.connect() as connection, AsyncSession(bind=connection) as session:
+        yield session

@@ -1,0 +1,158 @@
+"""The ledger's tables. Instants are integer microseconds since the epoch; `args`, `result` and `detail` hold JSON text.
+
+`job` is hot and narrow, `job_attempt` is append-only, one row for each fence that a handler started under. Everything
+that writes on the hot path is plain SQL in the stores; these models serve migrations, reads and tests.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Float, Index, SmallInteger, Text, text
+from sqlmodel import Field
+
+from shared.db.naming import Table, id_text
+from shared.ledger.states import STATES
+
+_STATE_LIST = ", ".join(f"'{state}'" for state in STATES)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
+
+
+class Job(Table, table=True):
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({_STATE_LIST})", name="state"),
+        CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        Index("ix_job_ready", "queue", "priority", "run_at", "id", **_where("state = 'ready'")),
+        Index("ix_job_dispatched", "queue", "id", **_where("state = 'dispatched'")),
+        Index("ix_job_running", "incarnation", "id", **_where("state = 'running'")),
+        Index("ix_job_dead", "tenant", "id", **_where("state = 'dead'")),
+        Index("ix_job_finished", "finished_at", "id", **_where("state IN ('completed', 'cancelled')")),
+        Index("ix_job_tenant", "tenant", "id"),
+    )
+
+    id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    queue: str = Field(sa_column=Column(id_text(), nullable=False))
+    task: str
+    args: str = Field(sa_column=Column(Text, nullable=False))
+    tenant: str = Field(sa_column=Column(id_text(), nullable=False))
+    priority: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    lane: str | None = None
+    run_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    state: str = Field(sa_column=Column(id_text(), nullable=False))
+    fence: int = 0
+    attempt: int = 0
+    max_attempts: int = 1
+    crashes: int = 0
+    releases: int = 0
+    incarnation: str | None = Field(default=None, sa_column=Column(id_text()))
+    timeout_s: float = Field(sa_column=Column(Float, nullable=False))
+    deadline: int | None = Field(default=None, sa_column=Column(BigInteger))
+    trace: str | None = None
+    parent: str | None = None
+    unique_key: str | None = None
+    cancel_requested_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    created_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    dispatched_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    claimed_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    finished_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    result: str | None = Field(default=None, sa_column=Column(Text))
+    error_type: str | None = None
+    error_message: str | None = Field(default=None, sa_column=Column(Text))
+    error_fingerprint: str | None = None
+
+
+class JobAttempt(Table, table=True):
+    __tablename__ = "job_attempt"
+
+    job_id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    fence: int = Field(primary_key=True)
+    incarnation: str | None = None
+    started_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    finished_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    outcome: str
+    error_type: str | None = None
+    error_message: str | None = Field(default=None, sa_column=Column(Text))
+    error_trace: str | None = Field(default=None, sa_column=Column(Text))
+    detail: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class Incarnation(Table, table=True):
+    """One boot of one process. `tombstone` says why it is dead; set once, by compare-and-set, never cleared."""
+
+    __tablename__ = "incarnation"
+
+    id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    queue: str
+    role: str
+    host: str
+    pid: int
+    capacity: int = 0
+    beat: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    started_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    tombstone: str | None = None
+    tombstoned_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+
+
+class JobTally(Table, table=True):
+    """How many jobs were accepted and purged, counted apart from the rows; appended with each, compacted by upkeep."""
+
+    __tablename__ = "job_tally"
+
+    id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    accepted: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    purged: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+class Dedup(Table, table=True):
+    """One answer for one key of one scope: an HTTP idempotency key, later a unique job."""
+
+    __tablename__ = "dedup"
+    __table_args__ = (Index("ix_dedup_expires_at", "expires_at"),)
+
+    scope: str = Field(sa_column=Column(id_text(), primary_key=True))
+    key: str = Field(sa_column=Column(id_text(), primary_key=True))
+    fingerprint: str
+    status: int | None = None
+    headers: str | None = Field(default=None, sa_column=Column(Text))
+    body: str | None = Field(default=None, sa_column=Column(Text))
+    created_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    expires_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class Schedule(Table, table=True):
+    """A periodic command; the engine that reads it is still to come, the place is laid."""
+
+    __tablename__ = "schedule"
+
+    id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    task: str
+    cron: str
+    time_zone: str = "UTC"
+    args: str = Field(sa_column=Column(Text, nullable=False))
+    missed: str = "once"
+    paused: bool = False
+
+
+class CronTick(Table, table=True):
+    __tablename__ = "cron_tick"
+
+    schedule_id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    tick_at: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    job_id: str | None = None
+
+
+class ApiKey(Table, table=True):
+    """A caller. `hash` is SHA-256 of a 256-bit random key: such a key needs no slow hash, and is never stored."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (Index("uq_api_key_hash", "hash", unique=True),)
+
+    id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    name: str
+    tenant: str
+    scopes: str
+    hash: str
+    created_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    revoked_at: int | None = Field(default=None, sa_column=Column(BigInteger))

@@ -1,0 +1,105 @@
+"""Accepting jobs: the rows and the tally that counts them apart, in one transaction.
+
+Idempotent by id: a batch whose commit was ambiguous is written again and changes nothing, because jobs and tally rows
+have ids made by the sender.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.contracts.command import PRIORITIES, Command
+from shared.db.sql import Connection, Statement
+from shared.kernel.errors import BadInput, TooLarge
+from shared.kernel.ids import new_id
+
+ARGS_LIMIT_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    task: str
+    queue: str
+    args: str
+    tenant: str
+    max_attempts: int
+    timeout_s: float
+    run_at: int
+    created_at: int
+    priority: int = 5
+    lane: str | None = None
+    trace: str | None = None
+    parent: str | None = None
+    unique_key: str | None = None
+    id: str = field(default_factory=lambda: new_id("job"))
+
+
+def new_job(
+    command: Command,
+    *,
+    tenant: str,
+    now_us: int,
+    run_at: int | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    timeout_s: float | None = None,
+    **seams: Any,
+) -> NewJob:
+    """The row for a command; its class gives what is not given. Raises TooLarge, BadInput."""
+    args = command.model_dump_json()
+    if len(args) > ARGS_LIMIT_BYTES:
+        raise TooLarge(f"{command.task}: arguments are {len(args)} bytes, the limit is {ARGS_LIMIT_BYTES}")
+    chosen = command.priority if priority is None else priority
+    if not 0 <= chosen < PRIORITIES:
+        raise BadInput(f"priority is {chosen}, it must be from 0 to {PRIORITIES - 1}", pointer="/priority")
+    return NewJob(
+        task=command.task,
+        queue=command.queue,
+        args=args,
+        tenant=tenant,
+        max_attempts=max_attempts or command.retry.max_attempts,
+        timeout_s=timeout_s or command.timeout_s,
+        run_at=now_us if run_at is None else run_at,
+        created_at=now_us,
+        priority=chosen,
+        **seams,
+    )
+
+
+INSERT_JOBS = Statement(
+    "insert_jobs",
+    """
+    INSERT INTO job (id, queue, task, args, tenant, priority, lane, run_at, state, fence, attempt, max_attempts,
+                     crashes, releases, timeout_s, trace, parent, unique_key, created_at)
+    SELECT id, queue, task, args, tenant, priority, lane, run_at, 'ready', 0, 0, max_attempts,
+           0, 0, timeout_s, trace, parent, unique_key, created_at
+      FROM {rows} AS i WHERE true
+    ON CONFLICT (id) DO NOTHING
+    """,
+    rows={
+        "id": "text", "queue": "text", "task": "text", "args": "text", "tenant": "text", "priority": "smallint",
+        "lane": "text", "run_at": "bigint", "max_attempts": "integer", "timeout_s": "float8", "trace": "text",
+        "parent": "text", "unique_key": "text", "created_at": "bigint",
+    },
+)  # fmt: skip
+
+INSERT_TALLY = Statement(
+    "insert_tally",
+    "INSERT INTO job_tally (id, accepted, purged) VALUES (:id, :accepted, :purged) ON CONFLICT (id) DO NOTHING",
+)
+
+
+async def accept(connection: Connection, jobs: Sequence[NewJob], *, tally_id: str | None = None) -> None:
+    """Write the rows, then the tally, in the caller's transaction."""
+    if not jobs:
+        return
+    rows = [
+        (
+            job.id, job.queue, job.task, job.args, job.tenant, job.priority, job.lane, job.run_at, job.max_attempts,
+            job.timeout_s, job.trace, job.parent, job.unique_key, job.created_at,
+        )
+        for job in jobs
+    ]  # fmt: skip
+    await connection.fetch(INSERT_JOBS, None, rows)
+    tally = {"id": tally_id or new_id("tly"), "accepted": len(jobs), "purged": 0}
+    await connection.fetch(INSERT_TALLY, tally)
