@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.db.sql import Connection, Dialect, Row, Statement
+from shared.kernel.clock import Clock, SystemClock
 from shared.kernel.errors import Misconfigured
 
 # By-key statements only: with an empty table's statistics a cached plan would scan what later holds a million rows.
@@ -34,8 +35,9 @@ _COMMAND_TIMEOUT_S = 30.0
 
 
 class Database:
-    def __init__(self, url: str, *, pool: int = 8) -> None:
+    def __init__(self, url: str, *, pool: int = 8, clock: Clock | None = None) -> None:
         self.url = url
+        self.clock: Clock = clock or SystemClock()
         self.dialect: Dialect = "sqlite" if url.startswith("sqlite") else "postgres"
         self._pool_size = pool
         self._postgres: asyncpg.Pool[Any] | None = None

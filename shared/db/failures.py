@@ -21,7 +21,7 @@ _POSTGRES = (
     asyncpg.exceptions.ObjectInUseError,
     asyncpg.exceptions.LockNotAvailableError,
     asyncpg.exceptions.ReadOnlySQLTransactionError,
-    asyncpg.exceptions.SystemError,
+    asyncpg.exceptions.PostgresSystemError,
 )
 
 

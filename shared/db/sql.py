@@ -2,7 +2,8 @@
 
 `:name` is a parameter. `{any:ids}` is "is one of this list". `{rows}` is the relation of the rows passed beside the
 parameters, whose columns and types the statement declares: arrays through `unnest` on PostgreSQL (2 µs a row),
-`json_each` on SQLite. Where one text cannot serve both, `postgres` replaces it; a conformance suite runs both.
+`json_each` on SQLite. `{guard:job.state}` is a column that is checked and must not choose the index: rows come by primary
+key, and a partial index on that state would be walked with all its dead entries. Where one text cannot serve both, `postgres` replaces it; a conformance suite runs both.
 """
 
 import re
@@ -15,6 +16,7 @@ import orjson
 Dialect = Literal["sqlite", "postgres"]
 Row = Mapping[str, Any]
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
+_GUARD = re.compile(r"\{guard:([a-z_.]+)\}")
 _ANY = re.compile(r"\{any:([a-z_]+)\}")
 
 
@@ -64,9 +66,11 @@ class Statement:
 def _compile(statement: Statement, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
     if dialect == "sqlite":
         text = _ANY.sub(r"IN (SELECT value FROM json_each(:\1))", statement.text)
+        text = _GUARD.sub(r"+\1", text)
         text = text.replace("{rows}", _sqlite_rows(statement.rows))
         return text, tuple(dict.fromkeys(_PARAMETER.findall(text)))
     text = _ANY.sub(r"= ANY(CAST(:\1 AS text[]))", statement.postgres or statement.text)
+    text = _GUARD.sub(r"(\1 || '')", text)
     text = text.replace("{rows}", _postgres_rows(statement.rows))
     names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
     return _PARAMETER.sub(lambda m: f"${names.index(m[1]) + 1}", text), names

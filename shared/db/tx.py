@@ -23,8 +23,10 @@ current_tx: ContextVar["Tx | None"] = ContextVar("holdfast_tx", default=None)
 class Tx:
     def __init__(self, session: AsyncSession, database: Database) -> None:
         self.session = session
+        self.now_us = database.clock.now_us()
         self._dialect = database.dialect
         self._after: list[Callable[[], None]] = []
+        self.touched: set[str] = set()  # queues that were given work: their relay is woken after the commit
 
     async def fetch(
         self, statement: Statement, params: Mapping[str, Any] | None = None, rows: Sequence[Sequence[Any]] = ()
@@ -40,7 +42,9 @@ class Tx:
 
 
 @asynccontextmanager
-async def open_tx(database: Database, *, cap_s: float = TX_CAP_S) -> AsyncIterator[Tx]:
+async def open_tx(
+    database: Database, *, cap_s: float = TX_CAP_S, wake: Callable[[str], None] | None = None
+) -> AsyncIterator[Tx]:
     """Commit when the block ends, roll back when it raises; TimeoutError past `cap_s` of wall time."""
     tx: Tx | None = None
     async with database.begin() as connection:
@@ -54,6 +58,9 @@ async def open_tx(database: Database, *, cap_s: float = TX_CAP_S) -> AsyncIterat
                 current_tx.reset(token)
     for action in tx._after:  # noqa: SLF001 - its own maker
         action()
+    if wake is not None:
+        for queue in tx.touched:
+            wake(queue)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ CLAIM = Statement(
        SET state = 'running', fence = fence + 1, incarnation = :incarnation, claimed_at = :now,
            deadline = :now + CAST((timeout_s + CASE WHEN crashes >= :suspect THEN :solo ELSE :grace END)
                                   * {SECOND_US} AS bigint)
-     WHERE id {{any:ids}} AND state = 'dispatched'
+     WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = :incarnation AND tombstone IS NULL)
     RETURNING {_COLUMNS}
     """,
@@ -31,7 +31,7 @@ CLAIM = Statement(
            deadline = CAST(:now AS bigint)
                     + CAST((timeout_s + CASE WHEN crashes >= CAST(:suspect AS integer) THEN CAST(:solo AS float8)
                                              ELSE CAST(:grace AS float8) END) * {SECOND_US} AS bigint)
-     WHERE id {{any:ids}} AND state = 'dispatched'
+     WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = CAST(:incarnation AS text) AND tombstone IS NULL)
     RETURNING {_COLUMNS}
     """,

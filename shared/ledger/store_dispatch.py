@@ -14,7 +14,7 @@ DISPATCH = Statement(
     "dispatch",
     """
     UPDATE job SET state = 'dispatched', dispatched_at = :now
-     WHERE state = 'ready' AND id IN (
+     WHERE {guard:job.state} = 'ready' AND id IN (
            SELECT id FROM job
             WHERE queue = :queue AND state = 'ready' AND run_at <= :now
             ORDER BY priority, run_at, id LIMIT :room)
@@ -31,7 +31,7 @@ DISPATCH = Statement(
                 ORDER BY run_at, id LIMIT CAST(:room AS bigint)) AS c
          ORDER BY c.priority, c.run_at, c.id LIMIT CAST(:room AS bigint))
     UPDATE job SET state = 'dispatched', dispatched_at = CAST(:now AS bigint)
-      FROM picked WHERE job.id = picked.id AND job.state = 'ready'
+      FROM picked WHERE job.id = picked.id AND {guard:job.state} = 'ready'
     RETURNING job.id, job.priority, job.run_at
     """,
 )
@@ -62,7 +62,7 @@ UNDISPATCH = Statement(
     "undispatch",
     """
     UPDATE job SET state = 'ready', dispatched_at = NULL
-     WHERE state = 'dispatched' AND id {any:ids} AND dispatched_at <= :seen
+     WHERE {guard:job.state} = 'dispatched' AND id {any:ids} AND dispatched_at <= :seen
     RETURNING id
     """,
 )

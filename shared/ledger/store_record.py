@@ -25,14 +25,14 @@ _SET = """
            finished_at = CASE WHEN i.state IN ('completed', 'dead', 'cancelled') THEN i.finished_at END,
            error_type = i.error_type, error_message = i.error_message, error_fingerprint = i.error_fingerprint
       FROM {rows} AS i
-     WHERE job.id = i.id AND job.fence = i.fence AND job.incarnation = i.incarnation AND job.state = 'running'
+     WHERE job.id = i.id AND job.fence = i.fence AND job.incarnation = i.incarnation AND {guard:job.state} = 'running'
 """
 _ATTEMPT = "job_id, fence, incarnation, started_at, finished_at, outcome, error_type, error_message, error_trace, detail"
 _PICK = _ATTEMPT.replace("job_id", "i.id").replace(", ", ", i.")
 
 END_ATTEMPTS = Statement(
     "end_attempts",
-    f"UPDATE job {_SET} RETURNING job.id, job.fence",
+    "UPDATE job " + _SET + " RETURNING job.id, job.fence",
     rows=_INPUT,
     postgres=f"""
     WITH i AS MATERIALIZED (SELECT * FROM {{rows}} AS given),

@@ -1,0 +1,79 @@
+"""Reads for people and for waiting callers: one job with its attempts, lists by cursor, backlogs, dead letters.
+
+Every list is bounded and walks an index from a cursor; ids sort as time does, so the newest come first by id.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import text
+
+from shared.db.engine import Database
+
+PAGE_LIMIT = 200
+_OUTCOME = text("SELECT state, result, error_type, error_message, claimed_at, finished_at FROM job WHERE id = :id")
+_JOB = text("SELECT * FROM job WHERE id = :id AND tenant = :tenant")
+_ATTEMPTS = text("SELECT * FROM job_attempt WHERE job_id = :id ORDER BY fence LIMIT 200")
+_BACKLOG = text(
+    """
+    SELECT count(*) AS backlog, min(run_at) AS oldest FROM (
+        SELECT run_at FROM job WHERE queue = :queue AND state = 'ready' AND run_at <= :now
+        UNION ALL SELECT run_at FROM job WHERE queue = :queue AND state = 'dispatched'
+        UNION ALL SELECT j.run_at FROM incarnation n JOIN job j ON j.incarnation = n.id AND j.state = 'running'
+                   WHERE n.queue = :queue) AS due
+    """
+)
+
+
+async def read_outcome(database: Database, job_id: str) -> Mapping[str, Any] | None:
+    return await _one(database, _OUTCOME, {"id": job_id})
+
+
+async def read_job(database: Database, job_id: str, tenant: str) -> Mapping[str, Any] | None:
+    return await _one(database, _JOB, {"id": job_id, "tenant": tenant})
+
+
+async def read_attempts(database: Database, job_id: str) -> Sequence[Mapping[str, Any]]:
+    """The newest 200 at most, oldest first; a job is bounded well below that."""
+    return await _all(database, _ATTEMPTS, {"id": job_id})
+
+
+async def list_jobs(
+    database: Database,
+    tenant: str,
+    *,
+    states: Sequence[str] = (),
+    queue: str | None = None,
+    task: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> Sequence[Mapping[str, Any]]:
+    """Newest first, from before the cursor."""
+    where, values = ["tenant = :tenant"], {"tenant": tenant, "limit": min(limit, PAGE_LIMIT)}
+    if len(states) == 1 and states[0] == "dead":
+        where.append("state = 'dead'")  # literally, so that the partial index of dead letters serves it
+    elif states:
+        where.append(f"state IN ({', '.join(f':s{i}' for i in range(len(states)))})")
+        values |= {f"s{i}": state for i, state in enumerate(states)}
+    for column, value, test in (("queue", queue, "="), ("task", task, "="), ("id", before, "<")):
+        if value is not None:
+            where.append(f"{column} {test} :{column}")
+            values[column] = value
+    query = text(f"SELECT * FROM job WHERE {' AND '.join(where)} ORDER BY tenant DESC, id DESC LIMIT :limit")
+    return await _all(database, query, values)
+
+
+async def read_backlog(database: Database, queue: str, now_us: int) -> Mapping[str, Any]:
+    """`backlog` = due + dispatched + running jobs, `oldest` = the earliest `run_at` of them (µs) or None."""
+    row = await _one(database, _BACKLOG, {"queue": queue, "now": now_us})
+    return row or {"backlog": 0, "oldest": None}
+
+
+async def _one(database: Database, query: Any, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    rows = await _all(database, query, values)
+    return rows[0] if rows else None
+
+
+async def _all(database: Database, query: Any, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    async with database.reader.connect() as connection:
+        return [dict(row) for row in (await connection.execute(query, dict(values))).mappings()]

@@ -1,0 +1,126 @@
+"""An attempt: one run of one handler for one claim, and the ways in which it can end.
+
+Return completes the job. `Retry`, `Dead` and `Discard` say otherwise; any other exception is a failure that the
+command's policy judges. `Attempt.tx()` is the transaction whose effects commit together with the completion: it is
+opened last, for database work only, and a stale attempt's effects roll back with it. The running attempt is found in
+a contextvar, never in Taskiq's shared dependency context, which concurrent tasks overwrite for one another.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from shared.db.engine import Database
+from shared.db.tx import Tx, open_tx
+from shared.ledger import states
+from shared.ledger.states import Claim, Failure, Transition
+from shared.ledger.store_record import record
+
+RESULT_LIMIT_BYTES = 64 * 1024
+DETAIL_LIMIT_BYTES = 64 * 1024
+
+
+class Retry(Exception):  # noqa: N818 - an instruction, not an error
+    """Fail this attempt and run again after `after_s` seconds, if an attempt is left."""
+
+    def __init__(self, after_s: float, reason: str = "") -> None:
+        super().__init__(reason or f"retry after {after_s:g} s")
+        self.after_s = after_s
+
+
+class Dead(Exception):  # noqa: N818
+    """Give up now: the job goes to the dead letters with this reason."""
+
+
+class Discard(Exception):  # noqa: N818
+    """The work is not wanted any more: the job ends as cancelled."""
+
+
+class Stale(Exception):  # noqa: N818
+    """Somebody else's decision about this job came first; nothing of this attempt may be written."""
+
+
+class Attempt:
+    def __init__(self, claim: Claim, database: Database, wake: Callable[[str], None]) -> None:
+        self.claim = claim
+        self.started_at = database.clock.now_us()
+        self.result: Any = None
+        self.detail: Any = None  # kept with the attempt, whatever its outcome: JSON, at most DETAIL_LIMIT_BYTES
+        self.ended = False  # recorded by its own transaction
+        self._database = database
+        self._wake = wake
+
+    @property
+    def job_id(self) -> str:
+        return self.claim.id
+
+    @property
+    def tenant(self) -> str:
+        return self.claim.tenant
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+        return self.claim.attempt + 1
+
+    @property
+    def is_last(self) -> bool:
+        return self.number >= self.claim.max_attempts
+
+    @asynccontextmanager
+    async def tx(self, *, dead: str | None = None) -> AsyncIterator[Tx]:
+        """Commit the block's effects together with this job's completion (or its death, with `dead` as the reason).
+
+        Set `attempt.result` before the block ends. Nothing that the handler does afterwards changes the outcome.
+        Raises Stale, and rolls everything back, when this attempt is no longer the one that counts.
+        """
+        async with open_tx(self._database, wake=self._wake) as tx:
+            yield tx
+            recorded = await record(tx, [self._ending(dead)], sqlite=self._database.dialect == "sqlite")
+            if recorded != ["recorded"]:
+                raise Stale(self.claim.id)
+        self.ended = True
+
+    def _ending(self, dead: str | None) -> Transition:
+        now_us = self._database.clock.now_us()
+        detail = encode_detail(self.detail)
+        if dead is not None:
+            failure = Failure("Dead", dead, fingerprint(self.claim.task, "Dead", dead))
+            return states.dead(self.claim, now_us, failure, started_at=self.started_at, detail=detail)
+        result = encode_result(self.result)
+        return states.completed(self.claim, now_us, started_at=self.started_at, result=result, detail=detail)
+
+
+current_attempt: ContextVar[Attempt] = ContextVar("holdfast_attempt")
+
+
+def get_attempt() -> Attempt:
+    """The running attempt, as a dependency of handlers; LookupError outside one."""
+    return current_attempt.get()
+
+
+def encode_result(value: Any) -> str | None:
+    """JSON of a handler's return value; raises ValueError past RESULT_LIMIT_BYTES, TypeError when it is not JSON."""
+    if value is None:
+        return None
+    encoded = value.model_dump_json().encode() if isinstance(value, BaseModel) else orjson.dumps(value)
+    if len(encoded) > RESULT_LIMIT_BYTES:
+        raise ValueError(f"the result is {len(encoded)} bytes, the limit is {RESULT_LIMIT_BYTES}")
+    return encoded.decode()
+
+
+def encode_detail(value: Any) -> str | None:
+    if value is None:
+        return None
+    encoded = value.model_dump_json().encode() if isinstance(value, BaseModel) else orjson.dumps(value, default=str)
+    return encoded.decode() if len(encoded) <= DETAIL_LIMIT_BYTES else '{"cut": "the detail was too large to keep"}'
+
+
+def fingerprint(task: str, error_type: str, place: str) -> str:
+    """Groups failures that are alike: the task, the type, and where it was raised."""
+    return blake2b(f"{task}\n{error_type}\n{place}".encode(), digest_size=8).hexdigest()
