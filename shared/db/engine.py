@@ -8,7 +8,7 @@ PostgreSQL has two small pools: driver connections for the hot statements, SQLAl
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,16 @@ class Database:
         async with self.engine.begin() as connection:
             yield connection
 
-    def dedicated(self) -> AbstractAsyncContextManager[Any]:
-        """A PostgreSQL driver connection of one's own, for a session lock; see `shared.db.locks`."""
-        return self._acquire()
+    @asynccontextmanager
+    async def dedicated(self) -> AsyncIterator[Connection]:
+        """A PostgreSQL session of one's own, outside the pool and closed at the end: what it locked is free then."""
+        raw = await asyncpg.connect(
+            _driver_url(self.url), command_timeout=_COMMAND_TIMEOUT_S, timeout=5.0, server_settings=_HOT_SETTINGS
+        )
+        try:
+            yield _PostgresConnection(raw)
+        finally:
+            raw.terminate()
 
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Any]:

@@ -1,0 +1,64 @@
+"""Rescue: what the ledger takes back from those who can no longer finish it.
+
+Running jobs of tombstoned incarnations go back (a proven crash is remembered against the job, a lost lease is not);
+running jobs past their deadline end as timed out. Each is a fenced transition, so two rescuers do it once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shared.contracts.command import Command
+from shared.db.engine import Database
+from shared.ledger import states
+from shared.ledger.states import Claim, Transition
+from shared.ledger.store_claim import orphans, overdue
+from shared.ledger.store_record import record
+
+BATCH = 500
+CRASH = "crash"  # a tombstone that begins with this word was set by somebody who knows that the process died
+
+
+@dataclass
+class Rescued:
+    reasons: dict[str, int] = field(default_factory=dict)
+    queues: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return sum(self.reasons.values())
+
+    def add(self, reason: str, queue: str) -> None:
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        self.queues.add(queue)
+
+
+async def rescue(database: Database, commands: Mapping[str, type[Command]]) -> Rescued:
+    """Take back everything that is due to be taken back, batch by batch."""
+    rescued = Rescued()
+    while True:
+        now_us = database.clock.now_us()
+        lost = [_take_back(claim, now_us, tombstone) for claim, tombstone in await orphans(database, BATCH)]
+        late = [_expire(claim, now_us, commands) for claim in await overdue(database, now_us, BATCH)]
+        transitions = lost + late
+        if not transitions:
+            return rescued
+        recorded = 0
+        async with database.transaction() as connection:
+            verdicts = await record(connection, transitions, sqlite=database.dialect == "sqlite")
+        for transition, verdict in zip(transitions, verdicts, strict=True):
+            if verdict == "recorded":
+                recorded += 1
+                rescued.add(str(transition.outcome), transition.claim.queue)
+        if not recorded or len(transitions) < BATCH:
+            return rescued
+
+
+def _take_back(claim: Claim, now_us: int, tombstone: str) -> Transition:
+    if tombstone.startswith(CRASH):
+        return states.crashed(claim, now_us, tombstone)
+    return states.lost(claim, now_us, tombstone)
+
+
+def _expire(claim: Claim, now_us: int, commands: Mapping[str, type[Command]]) -> Transition:
+    command = commands.get(claim.task)
+    delay_s = command.retry.delay_s(claim.attempt + 1) if command else 60.0
+    return states.overdue(claim, now_us, delay_s)

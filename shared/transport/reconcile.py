@@ -1,0 +1,94 @@
+"""Reconcile: compare the whole window in Redis with the ledger, and put right whatever one of them forgot.
+
+One comparison covers a wiped Redis, a failover to a lagging replica, a restored snapshot, a relay that died between
+its commit and its publish, and a reader that died between its read and its claim. It is safe to run at any time and
+by anybody: every change is guarded by the state that was seen.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.db.sql import Connection
+from shared.kernel.clock import SECOND_US, Clock
+from shared.ledger import store_dispatch as store
+from shared.ledger.store_incarnation import living
+from shared.transport.names import GROUP, stream
+
+SETTLE_US = 2 * SECOND_US  # a dispatch this young may still be on its way into the stream
+WINDOW_BOUND = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    redispatched: int = 0
+    strays: int = 0
+    consumers: int = 0
+
+
+async def reconcile_window(connection: Connection, redis: "Redis", queue: str, clock: Clock) -> Reconciled:
+    """One pass over one queue. Reads the stream before the ledger: what is dispatched in between is left alone."""
+    await ensure_group(redis, queue)
+    alive = {row["id"] for row in await living(connection)}
+    entries = await _entries(redis, queue)
+    held = await _held(redis, queue)
+    now_us = clock.now_us()
+    rows = await store.dispatched(connection, queue, WINDOW_BOUND)
+    dispatched_at = {row["id"]: row["dispatched_at"] for row in rows}
+
+    orphaned = {entry for entry, consumer in held.items() if consumer not in alive}
+    present = {job_id for entry, job_id in entries.items() if entry not in orphaned}
+    complete = len(rows) < WINDOW_BOUND and len(entries) < WINDOW_BOUND
+    missing = [
+        job_id
+        for job_id, at_us in dispatched_at.items()
+        if complete and job_id not in present and at_us is not None and at_us <= now_us - SETTLE_US
+    ]
+    returned = await store.undispatch(connection, missing, now_us - SETTLE_US)
+    gone = [
+        entry for entry, job_id in entries.items() if entry in orphaned or (complete and job_id not in dispatched_at)
+    ]
+    await drop_entries(redis, queue, gone)
+    consumers = await _forget_consumers(redis, queue, alive)
+    return Reconciled(len(returned), len(gone), consumers)
+
+
+async def ensure_group(redis: "Redis", queue: str) -> None:
+    """The group reads from the very beginning: an entry that was there before it is delivered too."""
+    try:
+        await redis.xgroup_create(stream(queue), GROUP, id="0", mkstream=True)
+    except ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+
+
+async def drop_entries(redis: "Redis", queue: str, entries: list[str]) -> None:
+    """Acknowledge and delete: the stream holds only what nobody has claimed."""
+    for start in range(0, len(entries), 500):
+        part = entries[start : start + 500]
+        pipeline = redis.pipeline(transaction=False)
+        pipeline.xack(stream(queue), GROUP, *part)
+        pipeline.xdel(stream(queue), *part)
+        await pipeline.execute(raise_on_error=False)
+
+
+async def _entries(redis: "Redis", queue: str) -> Mapping[str, str]:
+    """Entry id → job id, of the whole window; an entry that is not ours has the empty job id and is a stray."""
+    found = await redis.xrange(stream(queue), count=WINDOW_BOUND)
+    return {entry.decode(): fields.get(b"j", b"").decode(errors="replace") for entry, fields in found}
+
+
+async def _held(redis: "Redis", queue: str) -> Mapping[str, str]:
+    """Entry id → consumer, of what was read and not yet acknowledged."""
+    pending = await redis.xpending_range(stream(queue), GROUP, min="-", max="+", count=WINDOW_BOUND)
+    return {item["message_id"].decode(): item["consumer"].decode() for item in pending}
+
+
+async def _forget_consumers(redis: "Redis", queue: str, alive: set[str]) -> int:
+    consumers = await redis.xinfo_consumers(stream(queue), GROUP)
+    dead = [item["name"].decode() for item in consumers if item["name"].decode() not in alive]
+    for name in dead:
+        await redis.xgroup_delconsumer(stream(queue), GROUP, name)
+    return len(dead)

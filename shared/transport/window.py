@@ -1,0 +1,43 @@
+"""How many ids a queue's stream may hold: pure arithmetic over the lengths that the relay sees.
+
+At least one for each live slot, so that nobody idles; at most `HORIZON_S` of the measured drain, so that half-hour
+jobs are not queued ahead of urgent ones.
+"""
+
+HORIZON_S = 0.1
+LEAST = 16
+MOST = 10_000
+_FASTEST_S = 0.005
+_SLOWEST_S = 0.1
+
+
+class Window:
+    def __init__(self) -> None:
+        self.slots = 0
+        self.rate = 0.0  # ids claimed a second, smoothed
+        self._left = 0
+        self._seen_s: float | None = None
+        self._wait_s = _FASTEST_S
+
+    @property
+    def size(self) -> int:
+        return min(MOST, max(LEAST, self.slots, int(self.rate * HORIZON_S)))
+
+    def room(self, length: int, now_s: float) -> int:
+        """Ids that may be added now, given the stream's length. Learns the drain from what went since last time."""
+        if self._seen_s is not None and now_s > self._seen_s:
+            gone = max(0, self._left - length)
+            elapsed_s = max(now_s - self._seen_s, 0.001)
+            weight = min(1.0, elapsed_s / 0.25)
+            self.rate += weight * (gone / elapsed_s - self.rate)
+            self._wait_s = _FASTEST_S if gone else min(_SLOWEST_S, self._wait_s * 2)
+        self._left, self._seen_s = length, now_s
+        return self.size - length
+
+    def added(self, length: int) -> None:
+        """The stream's length after our own additions."""
+        self._left = length
+
+    def full_wait_s(self) -> float:
+        """How long to leave a full window alone: short while it drains, longer while nothing moves."""
+        return self._wait_s
