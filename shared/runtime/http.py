@@ -1,0 +1,196 @@
+"""The HTTP app that every service is: one gate in front, problems for errors, health and metrics beside its routes.
+
+The gate lets nothing through but health without an API key, to the 404s; and nothing at all while the schema is not one
+that this code works with. Building refuses a POST that takes no idempotency key and a route that names no scope,
+so that neither can be forgotten. The lifespan opens resources and starts no loops: Taskiq runs it in workers as well.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.db.migrate import Owner
+from shared.kernel.errors import Misconfigured, Unavailable
+from shared.kernel.settings import CoreSettings, load
+from shared.runtime import metrics, problems
+from shared.runtime.bodies import BODY_LIMIT_BYTES, Limits, bounded, check_head, check_length
+from shared.runtime.callers import Callers, remember, require
+from shared.runtime.health import Check, SchemaWatch, health_router
+from shared.runtime.idempotency import Replay, once, once_streamed
+from shared.runtime.resources import Resources, get_resources, open_resources
+from shared.transport.broker import HoldfastBroker
+
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+METRICS_PATH = "/metrics"
+Opened = Callable[[FastAPI, Resources], AbstractAsyncContextManager[Any]]
+Scrape = Callable[[Resources], Awaitable[None]]
+
+
+class HttpSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+
+    metrics_open: bool = Field(False, description="serve /metrics without a key, for a scraper inside the cluster")
+    body_limit_bytes: int = Field(BODY_LIMIT_BYTES, ge=1024, le=64 * 1024 * 1024)
+
+
+def build_app(
+    title: str,
+    settings: CoreSettings,
+    routers: Sequence[APIRouter],
+    *,
+    owners: Sequence[Owner],
+    prefix: str = "/v1",
+    resources: Callable[[CoreSettings], AbstractAsyncContextManager[Resources]] = open_resources,
+    opened: Opened | None = None,
+    broker: HoldfastBroker | None = None,
+    body_limits: Mapping[str, int] | None = None,
+    checks: Sequence[Check] = (),
+    scrape: Scrape | None = None,
+    http: HttpSettings | None = None,
+) -> FastAPI:
+    """`routers` stand under `prefix`, which is not stripped: apps are told apart by path, not mounted.
+
+    `opened(app, resources)` is entered after the resources and sets what the service adds to `app.state`.
+    `body_limits` is by path template, `scrape` runs before metrics are shown. Raises Misconfigured.
+    """
+    chosen = http or load(HttpSettings)
+    open_paths = HEALTH_PATHS | {METRICS_PATH} if chosen.metrics_open else HEALTH_PATHS
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with resources(settings) as held:
+            watch = SchemaWatch(held.database, owners)
+            app.state.resources, app.state.schema_watch, app.state.callers = held, watch, Callers(held.database)
+            if broker is not None:
+                broker.attach(held.acceptor)
+            try:
+                async with opened(app, held) if opened else nullcontext():
+                    yield
+            finally:
+                await watch.close()
+
+    app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.settings = settings
+    app.include_router(health_router(checks))
+    app.include_router(_metrics_router(scrape, keyed=not chosen.metrics_open))
+    for router in routers:
+        _check_routes(router)
+        app.include_router(router, prefix=prefix)
+    problems.install(app)
+    app.add_exception_handler(Replay, _replayed)
+    app.add_middleware(Gate, limits=Limits(chosen.body_limit_bytes, body_limits or {}), open_paths=open_paths)
+    _document(app)
+    return app
+
+
+class Gate:
+    """Pure ASGI, outside of the app's routes: bounds, the schema, the caller; and the answer to whatever escapes."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, open_paths: frozenset[str]) -> None:
+        self._app = app
+        self._limits = limits
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008, "reason": "no websockets here"})
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            limit = await self._admit(scope)
+            await self._app(scope, bounded(receive, limit), sending)
+        except Exception as error:
+            if started:
+                raise  # the server cuts the connection: half an answer must not look like a whole one
+            await problems.from_error(error)(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> int:
+        """Returns the bound of the body, in bytes."""
+        check_head(scope)
+        path = scope["path"]
+        headers = dict(scope["headers"])
+        if path not in self._open_paths:
+            await self._identify(scope, headers.get(b"authorization"))
+        limit = self._limits.of(path)
+        declared = headers.get(b"content-length")
+        check_length(declared.decode("latin-1") if declared else None, limit)
+        return limit
+
+    async def _identify(self, scope: Scope, authorization: bytes | None) -> None:
+        state = scope["app"].state
+        watch: SchemaWatch = state.schema_watch
+        found = await watch.problems()
+        if found:
+            raise Unavailable("; ".join(found), code="schema_mismatch", retry_after_s=problems.RETRY_AFTER_S)
+        callers: Callers = state.callers
+        remember(scope, await callers.identify(authorization.decode("latin-1") if authorization else None))
+
+
+def takes(dependant: Dependant, wanted: Callable[[Any], bool]) -> bool:
+    """True when a dependency whose callable satisfies `wanted` is somewhere in the tree."""
+    return any(wanted(part.call) or takes(part, wanted) for part in dependant.dependencies)
+
+
+def api_routes(router: APIRouter | FastAPI) -> list[tuple[str, APIRoute]]:
+    """Every route with its full path, through included routers."""
+    return [
+        (context.path or "", context.original_route)
+        for context in iter_route_contexts(router.routes)
+        if isinstance(context.original_route, APIRoute)
+    ]
+
+
+def _check_routes(router: APIRouter) -> None:
+    for path, route in api_routes(router):
+        if not takes(route.dependant, lambda call: getattr(call, "__name__", "") == "caller_with_scope"):
+            raise Misconfigured(f"{path} names no scope: add a dependency on require(…)")
+        if "POST" in (route.methods or ()) and not takes(route.dependant, lambda call: call in (once, once_streamed)):
+            raise Misconfigured(f"POST {path} takes no idempotency key: add a parameter of type Idempotent")
+
+
+def _metrics_router(scrape: Scrape | None, *, keyed: bool) -> APIRouter:
+    router = APIRouter(tags=["health"], dependencies=[Depends(require("metrics:read"))] if keyed else [])
+
+    @router.get(METRICS_PATH, response_class=Response)
+    async def show_metrics(request: Request) -> Response:
+        if scrape is not None:
+            await scrape(get_resources(request))
+        return metrics.exposition()
+
+    return router
+
+
+async def _replayed(_: Request, replay: Exception) -> Response:
+    assert isinstance(replay, Replay)
+    return replay.response
+
+
+def _document(app: FastAPI) -> None:
+    """Say in the OpenAPI that callers are API keys."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "hf_ and 43 characters"}
+        document["security"] = [{"api_key": []}]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

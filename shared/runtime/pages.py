@@ -1,0 +1,60 @@
+"""Pages: lists are answered as `{items, next_cursor}`; a cursor is opaque, and good for the list that gave it.
+
+A cursor holds the id after which the next page starts. Ids sort as time does, so rows that come or go between two
+pages neither repeat nor skip others. Refuses limits past PAGE_LIMIT_ROWS and cursors it did not make.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query
+
+from shared.kernel.errors import BadInput
+from shared.kernel.ids import is_id
+
+PAGE_LIMIT_ROWS = 100
+PAGE_ROWS = 50
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    limit: int
+    after: str | None
+
+    @property
+    def rows(self) -> int:
+        """How many to ask for: one more than is shown tells whether there is a next page."""
+        return self.limit + 1
+
+    def of(self, rows: Sequence[Row], show: Callable[[Row], Any], key: Callable[[Row], str]) -> dict[str, Any]:
+        """`rows` is what was found for `self.rows`; `key` gives the id of a row."""
+        page = rows[: self.limit]
+        more = len(rows) > self.limit
+        return {"items": [show(row) for row in page], "next_cursor": encode(key(page[-1])) if more else None}
+
+
+def encode(last: str) -> str:
+    return urlsafe_b64encode(f"1{last}".encode()).decode().rstrip("=")
+
+
+def decode(cursor: str) -> str:
+    try:
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        text = ""
+    if not text.startswith("1") or not is_id(text[1:], text[1:].partition("_")[0]):
+        raise BadInput("this cursor was not given by a list of ours", place="query", pointer="/cursor", found=cursor)
+    return text[1:]
+
+
+async def page_of(
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT_ROWS, description="rows of one page")] = PAGE_ROWS,
+    cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before")] = None,
+) -> Page:
+    return Page(limit, decode(cursor) if cursor else None)
+
+
+WantedPage = Annotated[Page, Depends(page_of)]
