@@ -32,6 +32,7 @@ class Committer(Generic[T, R]):
         self._patience_s = patience_s
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._room = asyncio.Semaphore(max_waiting)
+        self._writing: list[tuple[T, asyncio.Future[R]]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, item: T) -> R:
@@ -54,9 +55,14 @@ class Committer(Generic[T, R]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def holds(self, wanted: Callable[[T], bool]) -> bool:
+        """Whether such an item waits or is being written."""
+        return any(wanted(item) for item, _ in (*self._writing, *self._waiting))
+
     async def _drain(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+            self._writing = group
             try:
                 await self._commit(group)
             except BaseException as error:
@@ -65,6 +71,8 @@ class Committer(Generic[T, R]):
                     if not future.done():
                         future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
                 raise
+            finally:
+                self._writing = []
 
     async def _commit(self, group: list[tuple[T, "asyncio.Future[R]"]]) -> None:
         try:

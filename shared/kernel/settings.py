@@ -21,9 +21,10 @@ class CoreSettings(BaseSettings):
     state_dir: Path = Path(".holdfast/state")
     master_key: SecretStr = SecretStr("")
     egress_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    queues: Annotated[tuple[str, ...], NoDecode] = ()  # what the relay serves; empty = every queue of the contracts
     log_level: str = "INFO"
     drain_limit_s: float = Field(25.0, gt=0, le=3600)
-    slots: int = Field(1, ge=1, le=64, description="worker processes of this queue that may be active in this state_dir")
+    slots: int = Field(1, ge=1, le=64)  # worker processes of one queue that may be active in this state_dir
     beat_s: float = Field(3.0, gt=0.05, le=10)
     lease_s: float = Field(15.0, gt=0.2, le=300, description="a beat unchanged for this long is a death")
     wedged_s: float = Field(10.0, gt=0.2, le=300, description="an event loop silent for this long ends its process")
@@ -31,7 +32,7 @@ class CoreSettings(BaseSettings):
     db_pool: int = Field(8, ge=2, le=100)
     fault_points: str = ""  # for fault tests only: see shared.kernel.faultpoints
 
-    @field_validator("egress_allow", mode="before")
+    @field_validator("egress_allow", "queues", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -121,6 +121,14 @@ def dead(claim: Claim, now_us: int, failure: Failure, *, started_at: int | None,
     return failed(claim, now_us, failure, started_at=started_at, delay_s=None, detail=detail)
 
 
+def discarded(
+    claim: Claim, now_us: int, failure: Failure, *, started_at: int | None, detail: str | None = None
+) -> Transition:
+    """The handler says that the work is not wanted any more, or a person cancelled it while it ran."""
+    left = _leave(claim, now_us, "cancelled", "cancelled", started_at)
+    return replace(left, attempt=claim.attempt + 1, failure=failure, detail=detail)
+
+
 def released(
     claim: Claim, now_us: int, reason: str, *, started_at: int | None = None, delay_s: float = 0.0
 ) -> Transition:

@@ -187,9 +187,11 @@ def check_url(url: str, policy: AddressPolicy | None = None) -> ParsedUrl:
 
 def _split_port(netloc: str, default: int) -> tuple[str, int]:
     """("host" or "[v6]", port); the brackets stay, so that a bare IPv6 address is not taken for host:port."""
-    host, colon, digits = netloc, "", ""
-    if not netloc.endswith("]"):
-        host, colon, digits = netloc.rpartition(":") if ":" in netloc else (netloc, "", "")
+    bracketed, bracket, rest = netloc.rpartition("]")
+    name, colon, digits = rest.partition(":")
+    if bracket and name:
+        raise EgressRefused("host", netloc[:80])
+    host = bracketed + bracket + name
     if not host:
         raise EgressRefused("host", netloc[:80])
     if not colon:

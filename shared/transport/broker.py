@@ -5,6 +5,7 @@ message is a command (one pydantic argument), it becomes a row of the ledger bef
 when there is one, and the stream carries its id only. Entries are read by `HoldfastReceiver`, by nothing else.
 """
 
+import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
@@ -46,6 +47,7 @@ class HoldfastBroker(RedisStreamBroker):
         self.queue = queue
         self.commands = commands
         self.acceptor: Acceptor | None = None
+        self.process_factory: Callable[[int], Any] | None = None
         self.id_generator = lambda: new_id("job")
         self.result_backend: LedgerResults = LedgerResults()
 
@@ -56,6 +58,8 @@ class HoldfastBroker(RedisStreamBroker):
     def bind(self, tasks: Mapping[type[Command], Callable[..., Any]]) -> "HoldfastBroker":
         """Register a service's TASKS: one handler for each command class."""
         for command, handler in tasks.items():
+            if not inspect.iscoroutinefunction(handler):
+                raise Misconfigured(f"{command.task}: handlers are async; CPU work belongs in the media pool")
             self.register_task(handler, task_name=command.task)
         return self
 

@@ -34,6 +34,7 @@ class Pass:
 
     published: int
     wait_s: float
+    full: bool = False
     forgot: bool = False
 
 
@@ -63,7 +64,7 @@ class QueueRelay:
         forgot = (epoch or b"").decode() != self._epoch
         room = min(self.window.room(length, self._clock.monotonic_s()), MAX_PICK)
         if room <= 0:
-            return Pass(0, self.window.full_wait_s(), forgot)
+            return Pass(0, self.window.full_wait_s(), full=True, forgot=forgot)
         now_us = self._clock.now_us()
         picked = await store.dispatch(connection, self.queue, now_us, room, self._current_floors())
         if picked:
@@ -73,8 +74,8 @@ class QueueRelay:
             for priority, run_at, _ in picked:
                 self._floors[priority] = max(self._floors[priority], run_at - FLOOR_LAG_US)
         if len(picked) == room:
-            return Pass(len(picked), self.window.full_wait_s(), forgot)
-        return Pass(len(picked), await self._idle_wait_s(connection, now_us), forgot)
+            return Pass(len(picked), self.window.full_wait_s(), full=True, forgot=forgot)
+        return Pass(len(picked), await self._idle_wait_s(connection, now_us), forgot=forgot)
 
     async def _idle_wait_s(self, connection: Connection, now_us: int) -> float:
         due = await store.next_due(connection, self.queue, now_us)

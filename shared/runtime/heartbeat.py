@@ -1,0 +1,31 @@
+"""`python -m shared.runtime.heartbeat --max-age-s 30`: the probe of a process without HTTP.
+
+Exit 0 if the heartbeat file of HOLDFAST_STATE_DIR is young enough. It says that the process can still act, whether or
+not Redis or the database answer: a restart would not mend those.
+"""
+
+import argparse
+import sys
+import time
+
+from shared.kernel.settings import CoreSettings, load
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="exit 0 if the heartbeat file is young enough")
+    parser.add_argument("--max-age-s", type=float, default=30.0)
+    wanted = parser.parse_args().max_age_s
+    path = load(CoreSettings).state_dir / "heartbeat"
+    try:
+        age_s = time.time() - path.stat().st_mtime
+    except OSError as error:
+        sys.stderr.write(f"no heartbeat: {error}\n")
+        return 1
+    if age_s > wanted:
+        sys.stderr.write(f"the heartbeat is {age_s:.0f} s old, at most {wanted:.0f} s are allowed\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""`python -m shared.runtime.relay`: the relays of all queues, the reconcilers and the rescuer, in one process.
+
+Any number may run; each queue's lock makes one of them active, the others stand by and take over within half a second.
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+from redis.asyncio import Redis
+
+from shared.contracts.commands import QUEUES
+from shared.db.locks import exclusive
+from shared.db.sql import Connection
+from shared.kernel import faultpoints, logs
+from shared.kernel.errors import Misconfigured
+from shared.kernel.settings import CoreSettings, load
+from shared.runtime.lifecycle import pause, run_forever
+from shared.runtime.rescuer import Rescuer
+from shared.runtime.resources import Resources, connect_redis, open_resources
+from shared.runtime.schema import wait_for_schema
+from shared.transport.names import wake_channel
+from shared.transport.reconcile import reconcile_window
+from shared.transport.relay import QueueRelay
+from shared.transport.telemetry import REDISPATCHED, RESCUES, STRAYS
+
+RECONCILE_S = 5.0
+STANDBY_S = 0.5
+log = logs.get_logger(__name__)
+
+
+class RelayProcess:
+    def __init__(self, resources: Resources, stop: asyncio.Event) -> None:
+        self._resources = resources
+        self._stop = stop
+        self._rescuer = Rescuer(resources)
+        self._queues = resources.settings.queues or QUEUES
+        self._nudges = {queue: asyncio.Event() for queue in self._queues}
+        self._relays: dict[str, QueueRelay] = {}
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_forever("rescuer", self._rescue, self._stop))
+            group.create_task(run_forever("wake", self._listen, self._stop))
+            for queue in self._queues:
+                group.create_task(run_forever(f"relay-{queue}", lambda queue=queue: self._hold(queue), self._stop))
+        with contextlib.suppress(Exception):
+            await self._rescuer.end()
+
+    async def _rescue(self) -> float:
+        rescued = await self._rescuer.run_once()
+        for reason, count in rescued.reasons.items():
+            RESCUES.labels(reason=reason).inc(count)
+            log.warning("rescued", reason=reason, jobs=count, queues=sorted(rescued.queues))
+        for queue, relay in self._relays.items():
+            relay.window.slots = self._rescuer.capacity.get(queue, 0)
+            if queue in rescued.queues:
+                relay.reset_floors()
+        for queue in rescued.queues & self._nudges.keys():
+            self._nudges[queue].set()
+        _touch(self._resources.settings.state_dir)
+        return self._resources.settings.beat_s if not rescued.reasons else 0.1
+
+    async def _hold(self, queue: str) -> float:
+        """Stand by for the queue's lock; while it is held, relay until a failure gives it up."""
+        async with exclusive(self._resources.database, f"relay-{queue}") as connection:
+            if connection is None:
+                return STANDBY_S
+            relay = QueueRelay(queue, self._resources.redis, self._resources.database.clock)
+            relay.window.slots = self._rescuer.capacity.get(queue, 0)
+            self._relays[queue] = relay
+            log.info("relay_active", queue=queue)
+            try:
+                await self._relay(relay, connection)
+            finally:
+                self._relays.pop(queue, None)
+        return 0.0
+
+    async def _relay(self, relay: QueueRelay, connection: Connection) -> None:
+        clock = self._resources.database.clock
+        nudge = self._nudges[relay.queue]
+        reconciled_s = float("-inf")
+        while not self._stop.is_set():
+            nudge.clear()
+            if clock.monotonic_s() - reconciled_s >= RECONCILE_S:
+                await self._reconcile(relay, connection)
+                reconciled_s = clock.monotonic_s()
+            done = await relay.run_once(connection)
+            if done.forgot:
+                log.warning("redis_forgot", queue=relay.queue)
+                reconciled_s = float("-inf")
+            if done.wait_s > 0:
+                # A full window is looked at again soon; nudges about what waits behind it change nothing.
+                await pause(done.wait_s, self._stop, None if done.full else nudge)
+
+    async def _reconcile(self, relay: QueueRelay, connection: Connection) -> None:
+        await relay.stamp()
+        result = await reconcile_window(connection, self._resources.redis, relay.queue, self._resources.database.clock)
+        if result.redispatched or result.strays:
+            relay.reset_floors()
+            REDISPATCHED.labels(queue=relay.queue).inc(result.redispatched)
+            STRAYS.labels(queue=relay.queue).inc(result.strays)
+            log.warning("reconciled", queue=relay.queue, redispatched=result.redispatched, strays=result.strays)
+
+    async def _listen(self) -> float:
+        """Turn publishes into nudges; a connection of its own, because a subscription occupies one."""
+        redis: Redis = connect_redis(self._resources.settings, connections=1)
+        channels = {wake_channel(queue).encode(): event for queue, event in self._nudges.items()}
+        try:
+            async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                await subscription.subscribe(*channels)
+                while not self._stop.is_set():
+                    message = await subscription.get_message(timeout=1.0)
+                    if message is not None:
+                        channels[message["channel"]].set()
+        finally:
+            await redis.aclose()
+            await redis.connection_pool.disconnect()
+        return 0.0
+
+
+def _touch(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        (folder / "heartbeat").touch()
+
+
+async def serve(settings: CoreSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    async with open_resources(settings) as resources:
+        if await wait_for_schema(resources.database, stop):
+            await RelayProcess(resources, stop).run()
+
+
+def main() -> int:
+    try:
+        settings = load(CoreSettings)
+        logs.configure(settings.log_level)
+        faultpoints.arm(settings.fault_points)
+        uvloop.run(serve(settings))
+    except Misconfigured as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Which schemas the code at hand needs, found by looking at what this image holds, and waiting until they are there."""
+
+import asyncio
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Sequence
+
+from shared.db.engine import Database
+from shared.db.migrate import Owner, schema_problems
+from shared.kernel.logs import get_logger
+from shared.ledger.schema import LEDGER
+from shared.runtime.lifecycle import pause
+
+WAIT_S = 1.0
+log = get_logger(__name__)
+
+
+def owners() -> list[Owner]:
+    """The ledger, and each service of this image that has a `schema` module naming its `OWNER`."""
+    found = [LEDGER]
+    package = importlib.util.find_spec("services")
+    for module in sorted(pkgutil.iter_modules(package.submodule_search_locations or []), key=lambda m: m.name) if package else ():
+        name = f"services.{module.name}.schema"
+        if importlib.util.find_spec(name) is not None:
+            found.append(importlib.import_module(name).OWNER)
+    return found
+
+
+async def wait_for_schema(database: Database, stop: asyncio.Event, needed: Sequence[Owner] = (LEDGER,)) -> bool:
+    """True once the schema is in the code's range; False when told to stop first. Work is refused meanwhile."""
+    told: list[str] = []
+    while not stop.is_set():
+        try:
+            problems = await schema_problems(database, needed)
+        except Exception as error:
+            problems = [f"the database does not answer: {error!r}"]
+        if not problems:
+            return True
+        if problems != told:
+            log.warning("schema_refused", problems=problems)
+            told = problems
+        await pause(WAIT_S, stop)
+    return False

@@ -1,0 +1,344 @@
+"""The pump of one worker process: read ids, claim them, drop the entries, run the handlers, record their ends.
+
+Never holds more claims than it has slots; a slot is free as soon as its handler has returned, before the commit that
+records it. Suspects (jobs under which processes have died) run alone. Being declared dead ends the incarnation: its
+handlers are cancelled, nothing of them is written, and the pump goes on as a new one. SIGTERM drains.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.db.committer import Committer
+from shared.db.engine import Database
+from shared.kernel.clock import SECOND_US
+from shared.kernel.faultpoints import strike
+from shared.kernel.logs import get_logger
+from shared.ledger import states
+from shared.ledger.states import Claim, Failure, Transition
+from shared.ledger.store_claim import SOLO_WAIT_S, claim, own_running
+from shared.ledger.store_record import Recorded, record
+from shared.transport.execution import Executor, describe
+from shared.transport.names import GROUP, stream
+from shared.transport.reconcile import drop_entries, ensure_group
+from shared.transport.telemetry import JOBS, RUN_SECONDS, STALE_WRITES, WAIT_SECONDS
+
+READ_BLOCK_MS = 1_000
+READ_MOST = 500
+RECORD_WAITING = 5_000
+CANCEL_GRACE_S = 2.0
+Why = Literal["drain", "lost", "cancel"]
+log = get_logger(__name__)
+
+
+class Life(Protocol):
+    async def begin(
+        self, *, on_lost: Callable[[], None], on_running: Callable[[Sequence[Claim]], None]
+    ) -> str: ...
+
+    async def end(self, reason: str = "ended") -> None: ...
+
+
+@dataclass(slots=True)
+class Running:
+    claim: Claim
+    task: "asyncio.Task[None]"
+    why: Why | None = None  # set by whoever cancels the task
+
+
+class Pump:
+    def __init__(
+        self, *, queue: str, database: Database, redis: "Redis", executor: Executor, life: Life, capacity: int,
+        drain_limit_s: float, wake: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._queue = queue
+        self._stream = stream(queue)
+        self._database = database
+        self._redis = redis
+        self._executor = executor
+        self._life = life
+        self._capacity = capacity
+        self._drain_limit_s = drain_limit_s
+        self._wake = wake
+        self._incarnation = ""
+        self._running: dict[str, Running] = {}
+        self._suspects: deque[Claim] = deque()
+        self._claiming: set[str] = set()
+        self._changed = asyncio.Event()  # a slot is free, the incarnation is lost, or the pump is to stop
+        self._lost = asyncio.Event()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._recorder: Committer[Transition, Recorded] = Committer(
+            "record", self._flush, max_batch=500, max_waiting=RECORD_WAITING, patience_s=24 * 3600
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain and return; the process may exit after that."""
+        watch = asyncio.create_task(self._announce(stop))
+        try:
+            while not stop.is_set():
+                self._lost.clear()
+                self._incarnation = await self._begin(stop)
+                if self._incarnation:
+                    await self._work(stop)
+                if self._lost.is_set():
+                    await self._abandon()
+            await self._drain()
+        finally:
+            watch.cancel()
+
+    # Reading and claiming
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        delay_s = 0.0
+        while not stop.is_set() and not self._lost.is_set():
+            self._changed.clear()
+            if self._suspects:
+                await self._run_suspect()
+                continue
+            free = self._capacity - len(self._running)
+            if free <= 0 or len(self._recorder) >= RECORD_WAITING // 2:
+                await self._changed.wait()
+                continue
+            try:
+                entries = await self._read(min(free, READ_MOST))
+                delay_s = 0.0
+            except Exception as error:
+                delay_s = min(5.0, max(0.1, delay_s * 2))
+                log.warning("read_failed", queue=self._queue, error=repr(error))
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                continue
+            if entries:
+                strike("worker.read")
+                await self._take(entries)
+
+    async def _read(self, count: int) -> dict[str, str]:
+        """Entry id → job id of what nobody has read yet; empty after READ_BLOCK_MS."""
+        try:
+            found: Any = await self._redis.xreadgroup(
+                GROUP, self._incarnation, {self._stream: ">"}, count=count, block=READ_BLOCK_MS
+            )
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await ensure_group(self._redis, self._queue)  # Redis was wiped; the relay will publish again
+            return {}
+        batch = found[0][1] if found else []
+        return {entry.decode(): (fields or {}).get(b"j", b"").decode(errors="replace") for entry, fields in batch}
+
+    async def _take(self, entries: dict[str, str]) -> None:
+        """Claim, then drop the entries, also of what could not be claimed: the stream holds only the unclaimed."""
+        ids = [job_id for job_id in entries.values() if job_id]
+        claims = await self._claim(ids)
+        strike("claim.committed")
+        self._spawn(self._drop(list(entries)))
+        for held in claims:
+            if held.suspect:
+                self._suspects.append(held)
+            else:
+                self._start(held)
+
+    async def _claim(self, ids: list[str]) -> list[Claim]:
+        """Tried until the database answers. After an ambiguous commit, what did become ours is looked up."""
+        if not ids:
+            return []
+        self._claiming.update(ids)
+        doubtful = False
+        delay_s = 0.1
+        try:
+            while not self._lost.is_set():
+                try:
+                    won = await claim(self._database, ids, self._incarnation, self._database.clock.now_us())
+                    if doubtful:
+                        known = {held.id for held in won} | set(self._running)
+                        ours = await own_running(self._database, self._incarnation)
+                        won += [held for held in ours if held.id in self._claiming and held.id not in known]
+                except Exception as error:
+                    log.warning("claim_failed", queue=self._queue, error=repr(error))
+                    doubtful = True
+                    await asyncio.sleep(delay_s)
+                    delay_s = min(5.0, delay_s * 2)
+                else:
+                    return won
+            return []
+        finally:
+            self._claiming.difference_update(ids)
+
+    async def _drop(self, entries: list[str]) -> None:
+        try:
+            await drop_entries(self._redis, self._queue, entries)
+        except Exception as error:  # reconcile deletes what this leaves behind
+            log.warning("drop_failed", queue=self._queue, error=repr(error))
+
+    # Running
+
+    def _start(self, held: Claim) -> None:
+        task = asyncio.create_task(self._attempt(held), name=held.id)
+        self._running[held.id] = Running(held, task)
+
+    async def _attempt(self, held: Claim) -> None:
+        started_us = self._database.clock.now_us()
+        WAIT_SECONDS.labels(task=held.task).observe(max(0, started_us - held.created_at) / SECOND_US)
+        transition: Transition | None
+        try:
+            transition = await self._executor.run(held)
+        except asyncio.CancelledError:
+            transition = self._cancelled(held, started_us)
+        except Exception as error:  # a defect of ours, not of the handler: it still must not vanish
+            log.exception("attempt_failed", job=held.id)
+            transition = states.failed(
+                held, self._database.clock.now_us(), describe(held.task, error), started_at=started_us, delay_s=60.0
+            )
+        finally:
+            self._running.pop(held.id, None)
+            self._changed.set()
+        RUN_SECONDS.labels(task=held.task).observe((self._database.clock.now_us() - started_us) / SECOND_US)
+        if transition is None:
+            JOBS.labels(task=held.task, outcome="completed").inc()
+            return
+        await self._record(transition)
+
+    def _cancelled(self, held: Claim, started_us: int) -> Transition | None:
+        running = self._running.get(held.id)
+        now_us = self._database.clock.now_us()
+        why = running.why if running else None
+        if why == "lost":
+            return None
+        if why == "cancel":
+            failure = Failure("Cancelled", "cancelled on request while it ran", "cancelled")
+            return states.discarded(held, now_us, failure, started_at=started_us)
+        return states.released(held, now_us, "the worker was shutting down", started_at=started_us)
+
+    async def _run_suspect(self) -> None:
+        """Wait until nothing else runs in this process, then run one suspect alone; give it back if that takes long."""
+        if self._running:
+            oldest_us = self._suspects[0].claimed_at
+            left_s = SOLO_WAIT_S - (self._database.clock.now_us() - oldest_us) / SECOND_US
+            try:
+                await asyncio.wait_for(self._changed.wait(), max(0.0, left_s))
+            except TimeoutError:
+                held = self._suspects.popleft()
+                now_us = self._database.clock.now_us()
+                await self._record(states.released(held, now_us, "its process was never empty", delay_s=30.0))
+            return
+        held = self._suspects.popleft()
+        log.warning("running_alone", job=held.id, task=held.task, crashes=held.crashes)
+        self._start(held)
+        await self._changed.wait()
+
+    # Recording
+
+    async def _record(self, transition: Transition) -> None:
+        held = transition.claim
+        try:
+            verdict = await self._recorder.submit(transition)
+        except Exception as error:
+            log.error("unrecordable", job=held.id, error=repr(error))
+            failure = Failure("unrecordable", f"the outcome could not be written: {error}"[:500], "unrecordable")
+            now_us = self._database.clock.now_us()
+            verdict = await self._recorder.submit(states.dead(held, now_us, failure, started_at=transition.started_at))
+        if verdict == "stale":
+            STALE_WRITES.labels(queue=self._queue).inc()
+            log.warning("stale_write_refused", job=held.id, fence=held.fence)
+            return
+        if transition.state == "ready":
+            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows
+        JOBS.labels(task=held.task, outcome=transition.outcome or "released").inc()
+
+    async def _flush(self, group: Sequence[Transition]) -> Sequence[Recorded]:
+        if self._database.dialect == "postgres":  # one statement writes the group: it is its own transaction
+            return await record(self._database, group, sqlite=False)
+        async with self._database.transaction() as connection:
+            return await record(connection, group, sqlite=True)
+
+    # The incarnation, and the end
+
+    async def _begin(self, stop: asyncio.Event) -> str:
+        delay_s = 0.1
+        while not stop.is_set():
+            try:
+                incarnation = await self._life.begin(on_lost=self._on_lost, on_running=self._on_running)
+                await ensure_group(self._redis, self._queue)
+            except Exception as error:
+                log.warning("begin_failed", queue=self._queue, error=repr(error))
+                await self._life.end()
+                await asyncio.sleep(delay_s)
+                delay_s = min(5.0, delay_s * 2)
+            else:
+                return incarnation
+        return ""
+
+    def _on_lost(self) -> None:
+        log.warning("incarnation_lost", queue=self._queue, incarnation=self._incarnation)
+        self._lost.set()
+        self._changed.set()
+
+    def _on_running(self, ours: Sequence[Claim]) -> None:
+        """At every beat: give back what the ledger thinks we run and we do not; cancel what somebody asked to."""
+        for held in ours:
+            running = self._running.get(held.id)
+            if running is not None and running.claim.fence == held.fence:
+                if held.cancel_requested and running.why is None:
+                    self._cancel(running, "cancel")
+            elif held.incarnation == self._incarnation and not self._holds(held.id):
+                now_us = self._database.clock.now_us()
+                self._spawn(self._recorder.submit(states.released(held, now_us, "an ambiguous claim")))
+
+    def _holds(self, job_id: str) -> bool:
+        return (
+            job_id in self._claiming
+            or any(held.id == job_id for held in self._suspects)
+            or self._recorder.holds(lambda transition: transition.claim.id == job_id)
+        )
+
+    def _cancel(self, running: Running, why: Why) -> None:
+        running.why = why
+        running.task.cancel()
+
+    async def _abandon(self) -> None:
+        """Declared dead: stop every handler, write nothing of them, let the pump begin again."""
+        self._suspects.clear()
+        await self._cancel_all("lost")
+        await self._life.end("lost")
+
+    async def _drain(self) -> None:
+        """Let handlers finish until the limit; then cancel the rest and give it back without spending an attempt."""
+        now_us = self._database.clock.now_us()
+        for held in self._suspects:
+            self._spawn(self._record(states.released(held, now_us, "the worker was shutting down")))
+        self._suspects.clear()
+        tasks = {running.task for running in self._running.values()}
+        if tasks:
+            log.info("draining", queue=self._queue, jobs=len(tasks), limit_s=self._drain_limit_s)
+            await asyncio.wait(tasks, timeout=self._drain_limit_s)
+        await self._cancel_all("drain")
+        pending = set(self._background)
+        if pending:
+            await asyncio.wait(pending, timeout=CANCEL_GRACE_S)
+        try:
+            await asyncio.wait_for(self._recorder.settle(), CANCEL_GRACE_S)
+        except TimeoutError:
+            log.warning("drained_unrecorded", queue=self._queue, waiting=len(self._recorder))
+        await self._life.end()
+
+    async def _cancel_all(self, why: Why) -> None:
+        left = list(self._running.values())
+        for running in left:
+            self._cancel(running, why)
+        if left:
+            await asyncio.wait({running.task for running in left}, timeout=CANCEL_GRACE_S)
+
+    async def _announce(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._changed.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
