@@ -97,6 +97,11 @@ def completed(
     return replace(left, attempt=claim.attempt + 1, result=result, detail=detail)
 
 
+def _cancelled(left: Transition) -> Transition:
+    """Somebody asked to cancel while it ran: whatever would have brought it back ends it instead."""
+    return replace(left, state="cancelled", run_at=None, failure=Failure("Cancelled", "cancelled on request", "cancelled"))
+
+
 def failed(
     claim: Claim,
     now_us: int,
@@ -111,7 +116,7 @@ def failed(
     spent = claim.attempt + 1
     left = replace(_leave(claim, now_us, "dead", outcome, started_at), attempt=spent, failure=failure, detail=detail)
     if claim.cancel_requested:
-        return replace(left, state="cancelled")
+        return _cancelled(left)
     if delay_s is None or spent >= claim.max_attempts:
         return left
     return replace(left, state="ready", run_at=after_us(now_us, delay_s))
@@ -137,7 +142,9 @@ def released(
         failure = Failure("Released", f"given back {claim.releases} times: {reason}", "released")
         return failed(claim, now_us, failure, started_at=started_at, delay_s=delay_s or 1.0, outcome="released")
     outcome: Outcome | None = None if started_at is None else "released"
-    left = _leave(claim, now_us, "cancelled" if claim.cancel_requested else "ready", outcome, started_at)
+    left = _leave(claim, now_us, "ready", outcome, started_at)
+    if claim.cancel_requested:
+        return _cancelled(left)
     return replace(
         left,
         run_at=after_us(now_us, delay_s),
@@ -162,7 +169,7 @@ def crashed(claim: Claim, now_us: int, how: str) -> Transition:
         failure=Failure("Crashed", how, "crashed"),
     )
     if claim.cancel_requested:
-        return replace(left, state="cancelled")
+        return _cancelled(left)
     if crashes >= POISON_CRASHES:
         words = f"poison: its process died {crashes} times under it, the last {crashes - SUSPECT_CRASHES} times alone; {how}"
         return replace(left, state="dead", failure=Failure("poison", words, "poison"))

@@ -214,7 +214,7 @@ def describe(task: str, raised: BaseException) -> Failure:
     place = f"{frames[-1].filename.rsplit('/', 2)[-1]}:{frames[-1].name}" if frames else ""
     said = isinstance(raised, (Dead, Retry, Discard))
     trace = None if said else "".join(traceback.format_exception(raised))[-TRACE_LIMIT:]
-    kind = type(raised).__name__
+    kind = type(raised).__name__  # Dead, Retry and Discard show as such
     return Failure(kind, str(raised)[:MESSAGE_LIMIT], fingerprint(task, kind, place), trace)
 
 

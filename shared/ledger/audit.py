@@ -1,0 +1,91 @@
+"""The audit: proves from one snapshot of the database that nothing was lost, doubled or forged.
+
+Accepted, which is counted apart from the rows, must equal rows + purged; every row must be terminal or in flight, with
+the marks that its state leaves; every completed job has exactly one recorded result, under its last fence. What does
+not hold is named by check and ids.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import text
+
+from shared.db.engine import Database
+
+IDS_SHOWN = 100
+
+# Each finds the ids that break one rule; a healthy ledger returns nothing.
+CHECKS: dict[str, str] = {
+    "running_without_owner": """
+        SELECT id FROM job WHERE state = 'running'
+           AND (incarnation IS NULL OR deadline IS NULL OR claimed_at IS NULL OR fence < 1)""",
+    "owner_without_running": "SELECT id FROM job WHERE state <> 'running' AND incarnation IS NOT NULL",
+    "terminal_without_end": """
+        SELECT id FROM job WHERE state IN ('completed', 'dead', 'cancelled') AND finished_at IS NULL""",
+    "end_without_terminal": """
+        SELECT id FROM job WHERE state IN ('ready', 'dispatched', 'running') AND finished_at IS NOT NULL""",
+    "dispatched_without_time": "SELECT id FROM job WHERE state = 'dispatched' AND dispatched_at IS NULL",
+    "dead_without_reason": "SELECT id FROM job WHERE state = 'dead' AND error_type IS NULL",
+    "cancelled_without_reason": """
+        SELECT id FROM job WHERE state = 'cancelled'
+           AND (error_type IS NULL OR error_type NOT IN ('Cancelled', 'Discard', 'Discarded'))""",
+    "completed_without_result": """
+        SELECT j.id FROM job AS j WHERE j.state = 'completed' AND NOT EXISTS (
+            SELECT 1 FROM job_attempt AS a WHERE a.job_id = j.id AND a.fence = j.fence AND a.outcome = 'completed')""",
+    "result_without_completed": """
+        SELECT j.id FROM job AS j WHERE j.state <> 'completed' AND EXISTS (
+            SELECT 1 FROM job_attempt AS a WHERE a.job_id = j.id AND a.outcome = 'completed')""",
+    "result_twice": """
+        SELECT job_id AS id FROM job_attempt WHERE outcome = 'completed' GROUP BY job_id HAVING count(*) > 1""",
+    "attempt_beyond_fence": """
+        SELECT DISTINCT j.id FROM job AS j JOIN job_attempt AS a ON a.job_id = j.id WHERE a.fence > j.fence""",
+    "unknown_state": """
+        SELECT id FROM job
+         WHERE state NOT IN ('ready', 'dispatched', 'running', 'completed', 'dead', 'cancelled')""",
+}  # fmt: skip
+_TALLY = "SELECT coalesce(sum(accepted), 0) AS accepted, coalesce(sum(purged), 0) AS purged FROM job_tally"
+_STATES = "SELECT state, count(*) AS n FROM job GROUP BY state"
+
+
+@dataclass
+class Audit:
+    accepted: int
+    purged: int
+    rows: int
+    states: dict[str, int]
+    broken: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> int:
+        """Accepted jobs that are neither there nor purged; negative when there are rows that nobody accepted."""
+        return self.accepted - self.purged - self.rows
+
+    @property
+    def ok(self) -> bool:
+        return self.lost == 0 and not self.broken
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "accepted": self.accepted,
+            "rows": self.rows,
+            "purged": self.purged,
+            "lost": self.lost,
+            "jobs": self.states,
+            "broken": self.broken,
+        }
+
+
+async def audit(database: Database) -> Audit:
+    """One consistent snapshot; at most IDS_SHOWN ids of each broken check."""
+    async with database.reader.connect() as connection:
+        if database.dialect == "postgres":
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+        states = {row.state: int(row.n) for row in await connection.execute(text(_STATES))}
+        tally = (await connection.execute(text(_TALLY))).one()
+        found = Audit(int(tally.accepted), int(tally.purged), sum(states.values()), states)
+        for name, query in CHECKS.items():
+            ids = [row.id for row in await connection.execute(text(f"{query} LIMIT {IDS_SHOWN}"))]
+            if ids:
+                found.broken[name] = sorted(ids)
+        return found
