@@ -13,7 +13,23 @@ from shared.db.engine import Database
 PAGE_LIMIT = 200
 _OUTCOME = text("SELECT state, result, error_type, error_message, claimed_at, finished_at FROM job WHERE id = :id")
 _JOB = text("SELECT * FROM job WHERE id = :id AND tenant = :tenant")
-_ATTEMPTS = text("SELECT * FROM job_attempt WHERE job_id = :id ORDER BY fence LIMIT 200")
+_ATTEMPTS = text(
+    """
+    SELECT * FROM (SELECT a.*, row_number() OVER (ORDER BY fence) AS number
+                     FROM job_attempt AS a WHERE job_id = :id) AS numbered
+     ORDER BY fence DESC LIMIT 200
+    """
+)
+_SHOWN = {
+    "scheduled": "state = 'ready' AND attempt = 0 AND run_at > :now",
+    "queued": "(state = 'dispatched' OR (state = 'ready' AND attempt = 0 AND run_at <= :now))",
+    "retrying": "state = 'ready' AND attempt > 0",
+    "running": "state = 'running'",
+    "completed": "state = 'completed'",
+    "dead": "state = 'dead'",
+    "cancelled": "state = 'cancelled'",
+}
+SHOWN_STATES = tuple(_SHOWN)  # those of `states.shown_state`, as conditions
 _BACKLOG = text(
     """
     SELECT count(*) AS backlog, min(run_at) AS oldest FROM (
@@ -34,8 +50,8 @@ async def read_job(database: Database, job_id: str, tenant: str) -> Mapping[str,
 
 
 async def read_attempts(database: Database, job_id: str) -> Sequence[Mapping[str, Any]]:
-    """The newest 200 at most, oldest first; a job is bounded well below that."""
-    return await _all(database, _ATTEMPTS, {"id": job_id})
+    """The newest 200 at most, oldest first; `number` counts all of them from 1, over manual retries as well."""
+    return (await _all(database, _ATTEMPTS, {"id": job_id}))[::-1]
 
 
 async def list_jobs(
@@ -45,17 +61,26 @@ async def list_jobs(
     states: Sequence[str] = (),
     queue: str | None = None,
     task: str | None = None,
+    fingerprint: str | None = None,
+    shown: str | None = None,
+    now_us: int = 0,
     before: str | None = None,
     limit: int = 50,
 ) -> Sequence[Mapping[str, Any]]:
-    """Newest first, from before the cursor."""
-    where, values = ["tenant = :tenant"], {"tenant": tenant, "limit": min(limit, PAGE_LIMIT)}
+    """Newest first, from before the cursor. `shown` is one of SHOWN_STATES, judged at `now_us`."""
+    where = ["tenant = :tenant"]
+    values: dict[str, Any] = {"tenant": tenant, "limit": min(limit, PAGE_LIMIT)}
     if len(states) == 1 and states[0] == "dead":
         where.append("state = 'dead'")  # literally, so that the partial index of dead letters serves it
     elif states:
         where.append(f"state IN ({', '.join(f':s{i}' for i in range(len(states)))})")
         values |= {f"s{i}": state for i, state in enumerate(states)}
-    for column, value, test in (("queue", queue, "="), ("task", task, "="), ("id", before, "<")):
+    if shown is not None:
+        where.append(_SHOWN[shown])
+        if ":now" in _SHOWN[shown]:
+            values["now"] = now_us
+    filters = (("queue", queue, "="), ("task", task, "="), ("error_fingerprint", fingerprint, "="), ("id", before, "<"))
+    for column, value, test in filters:
         if value is not None:
             where.append(f"{column} {test} :{column}")
             values[column] = value

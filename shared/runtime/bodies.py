@@ -42,6 +42,7 @@ def _no_nul(value: str) -> str:
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", max_length=120)]
 Text = Annotated[str, StringConstraints(max_length=65_536), AfterValidator(_no_nul)]  # PostgreSQL's text takes no NUL
 
 

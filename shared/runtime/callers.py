@@ -26,7 +26,7 @@ from shared.kernel.ids import new_id
 TTL_S = 5.0
 CACHE_LIMIT = 4_096
 SCOPES = (
-    "jobs:read", "jobs:write", "dead:read", "dead:write", "queues:read", "users:write",
+    "jobs:read", "jobs:write", "dead:read", "dead:write", "queues:read", "users:read", "users:write",
     "webhooks:read", "webhooks:write", "media:read", "media:write", "metrics:read",
 )  # fmt: skip
 EVERYTHING = "*"

@@ -1,0 +1,48 @@
+"""The api service's HTTP app: signup, jobs, dead letters, queues."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from services.api.mail import Mailer
+from services.api.routes import dead, jobs, queues, users
+from services.api.schema import OWNER
+from services.api.settings import ApiSettings
+from shared.contracts.commands import QUEUES
+from shared.kernel.settings import CoreSettings, load
+from shared.ledger.schema import LEDGER
+from shared.ledger.store_dead import count_dead
+from shared.ledger.store_read import read_backlog
+from shared.runtime import metrics
+from shared.runtime.http import build_app
+from shared.runtime.resources import Resources
+
+
+def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = None) -> FastAPI:
+    """Settings come from the environment unless they are given. Raises Misconfigured."""
+    chosen = api or load(ApiSettings)
+
+    @asynccontextmanager
+    async def opened(app: FastAPI, _: Resources) -> AsyncIterator[None]:
+        app.state.api_settings = chosen
+        app.state.mailer = Mailer(chosen)
+        yield
+
+    return build_app(
+        "Holdfast api",
+        settings or load(CoreSettings),
+        [users.router, jobs.router, dead.router, queues.router],
+        owners=[LEDGER, OWNER],
+        opened=opened,
+        scrape=measure_queues,
+    )
+
+
+async def measure_queues(resources: Resources) -> None:
+    """Take the gauges that are the ledger's, not this process's."""
+    now_us = resources.database.clock.now_us()
+    for queue in QUEUES:
+        found = await read_backlog(resources.database, queue, now_us)
+        metrics.queue_measured(queue, found["backlog"], max(0, now_us - (found["oldest"] or now_us)) / 1e6)
+    metrics.DEAD_OPEN.set(await count_dead(resources.database))

@@ -1,0 +1,100 @@
+"""How jobs are shown to people, pure: from rows of the ledger to the documents of the HTTP API, RFC 3339 UTC."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from shared.kernel.clock import rfc3339
+from shared.ledger.states import SUSPECT_CRASHES, shown_state
+
+Row = Mapping[str, Any]
+
+
+def job_line(row: Row, now_us: int) -> dict[str, Any]:
+    """One line of a list: without arguments, result and attempts, which may be large."""
+    return {
+        "id": row["id"],
+        "task": row["task"],
+        "queue": row["queue"],
+        "state": shown_state(row["state"], row["run_at"], row["attempt"], now_us),
+        "attempt": row["attempt"],
+        "max_attempts": row["max_attempts"],
+        "created_at": rfc3339(row["created_at"]),
+        "run_at": rfc3339(row["run_at"]),
+        "finished_at": rfc3339(row["finished_at"]),
+        "error": error_of(row),
+    }
+
+
+def job_document(row: Row, attempts: Sequence[Row], now_us: int) -> dict[str, Any]:
+    return {
+        **job_line(row, now_us),
+        "tenant": row["tenant"],
+        "priority": row["priority"],
+        "crashes": row["crashes"],
+        "args": orjson.loads(row["args"]),
+        "result": orjson.loads(row["result"]) if row["result"] else None,
+        "progress": None,
+        "waiting_for": waiting_for(row, now_us),
+        "cancel_requested_at": rfc3339(row["cancel_requested_at"]),
+        "attempts": [attempt_document(attempt) for attempt in attempts] + running_attempt(row, attempts),
+    }
+
+
+def attempt_document(row: Row) -> dict[str, Any]:
+    error = error_of(row)
+    if error is not None:
+        error["trace"] = row["error_trace"]
+    return {
+        "number": row["number"],
+        "started_at": rfc3339(row["started_at"]),
+        "finished_at": rfc3339(row["finished_at"]),
+        "outcome": row["outcome"],
+        "error": error,
+        "detail": orjson.loads(row["detail"]) if row["detail"] else None,
+    }
+
+
+def running_attempt(row: Row, attempts: Sequence[Row]) -> list[dict[str, Any]]:
+    """The attempt that runs now has no row yet: it is shown from its claim."""
+    if row["state"] != "running":
+        return []
+    number = attempts[-1]["number"] + 1 if attempts else 1
+    started = rfc3339(row["claimed_at"])
+    return [
+        {"number": number, "started_at": started, "finished_at": None, "outcome": None, "error": None, "detail": None}
+    ]
+
+
+def error_of(row: Row) -> dict[str, Any] | None:
+    if row["error_type"] is None:
+        return None
+    return {"type": row["error_type"], "message": row["error_message"]}
+
+
+def waiting_for(row: Row, now_us: int) -> str | None:
+    """Why it is not running yet; None when it runs or has ended."""
+    if row["state"] == "ready" and row["run_at"] > now_us:
+        return f"its time, {rfc3339(row['run_at'])}"
+    if row["state"] == "ready":
+        return "its turn in the queue"
+    if row["state"] == "dispatched" and row["crashes"] >= SUSPECT_CRASHES:
+        return "a worker that can run it alone: its process has died under it before"
+    return "a free worker" if row["state"] == "dispatched" else None
+
+
+def group_name(task: str, fingerprint: str) -> str:
+    return f"{task}:{fingerprint}"
+
+
+def group_document(row: Row) -> dict[str, Any]:
+    return {
+        "group": group_name(row["task"], row["fingerprint"]),
+        "task": row["task"],
+        "queue": row["queue"],
+        "error": {"type": row["error_type"], "message": row["error_message"]},
+        "count": row["count"],
+        "first_seen": rfc3339(row["first_seen"]),
+        "last_seen": rfc3339(row["last_seen"]),
+    }

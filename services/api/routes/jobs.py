@@ -1,0 +1,78 @@
+"""Jobs as their tenant sees them, and what may be decided about one: run it again, or do not run it."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from services.api.deps import Held, JobId, MayReadJobs, MayWriteJobs
+from services.api.documents import job_document, job_line
+from shared.db.tx import Tx
+from shared.kernel.errors import Conflict, NotFound
+from shared.ledger.store_dead import cancel_job, known_states, retry_jobs
+from shared.ledger.store_read import list_jobs, read_attempts, read_job
+from shared.runtime.bodies import Name
+from shared.runtime.idempotency import Idempotent
+from shared.runtime.pages import WantedPage
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+Shown = Literal["scheduled", "queued", "retrying", "running", "completed", "dead", "cancelled"]
+
+
+@router.get("")
+async def show_jobs(
+    *,
+    caller: MayReadJobs,
+    resources: Held,
+    page: WantedPage,
+    state: Annotated[Shown | None, Query()] = None,
+    queue: Annotated[Name | None, Query()] = None,
+    task: Annotated[Name | None, Query()] = None,
+) -> dict[str, Any]:
+    """Newest first."""
+    now_us = resources.database.clock.now_us()
+    rows = await list_jobs(
+        resources.database, caller.tenant, shown=state, queue=queue, task=task, now_us=now_us,
+        before=page.after, limit=page.rows,
+    )  # fmt: skip
+    return page.of(rows, lambda row: job_line(row, now_us), lambda row: str(row["id"]))
+
+
+@router.get("/{job_id}")
+async def show_job(job_id: JobId, caller: MayReadJobs, resources: Held) -> dict[str, Any]:
+    row = await read_job(resources.database, job_id, caller.tenant)
+    if row is None:
+        raise _unknown(job_id)
+    attempts = await read_attempts(resources.database, job_id)
+    return job_document(row, attempts, resources.database.clock.now_us())
+
+
+@router.post("/{job_id}/retry", status_code=202)
+async def retry(job_id: JobId, caller: MayWriteJobs, once: Idempotent) -> Response:
+    """A dead or cancelled job starts over, and keeps the attempts that it has had."""
+    async with once.tx() as tx:
+        queues = await retry_jobs(tx, caller.tenant, [job_id], tx.now_us, states=("dead", "cancelled"))
+        if not queues:
+            raise await _why_not(tx, caller.tenant, job_id, "only a dead or cancelled job can be retried")
+        tx.touched.update(queues.values())
+        return once.answer(202, {"id": job_id, "state": "queued"}, {"Location": f"/v1/jobs/{job_id}"})
+
+
+@router.post("/{job_id}/cancel", status_code=202)
+async def cancel(job_id: JobId, caller: MayWriteJobs, once: Idempotent) -> Response:
+    """A waiting job is cancelled at once; a running one is asked to end, and completes if it is faster."""
+    async with once.tx() as tx:
+        state = await cancel_job(tx, caller.tenant, job_id, tx.now_us)
+        if state is None:
+            raise await _why_not(tx, caller.tenant, job_id, "only a job that has not ended can be cancelled")
+        answer = {"id": job_id, "state": state, "requested": state == "running"}
+        return once.answer(202, answer, {"Location": f"/v1/jobs/{job_id}"})
+
+
+async def _why_not(tx: Tx, tenant: str, job_id: str, rule: str) -> Exception:
+    state = (await known_states(tx, tenant, [job_id])).get(job_id)
+    return _unknown(job_id) if state is None else Conflict(f"{job_id} is {state}: {rule}", state=state)
+
+
+def _unknown(job_id: str) -> NotFound:
+    return NotFound(f"there is no job {job_id}")

@@ -1,0 +1,44 @@
+"""Signup: the user and the welcome email's job exist together or not at all."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import AfterValidator
+from starlette.responses import Response
+
+from services.api import store
+from services.api.deps import Held, MayReadUsers, MayWriteUsers
+from services.api.mail import check_address
+from shared.contracts.commands.api import SendWelcomeEmail
+from shared.kernel.clock import rfc3339
+from shared.kernel.errors import Conflict, NotFound
+from shared.kernel.ids import is_id, new_id
+from shared.runtime.bodies import Body, Line
+from shared.runtime.idempotency import Idempotent
+from shared.transport.enqueue import enqueue
+
+router = APIRouter(prefix="/users", tags=["users"])
+
+
+class NewUser(Body):
+    email: Annotated[str, AfterValidator(check_address)]
+    name: Line
+
+
+@router.post("", status_code=201)
+async def sign_up(body: NewUser, caller: MayWriteUsers, once: Idempotent) -> Response:
+    user_id = new_id("user")
+    async with once.tx() as tx:
+        if not await store.insert_user(tx, user_id=user_id, tenant=caller.tenant, email=body.email, name=body.name):
+            raise Conflict("there is a user with this email address", code="email_taken")
+        command = SendWelcomeEmail(user_id=user_id, email=body.email, name=body.name)
+        job_id = await enqueue(tx, command, tenant=caller.tenant)
+        return once.answer(201, {"id": user_id, "job": job_id}, {"Location": f"/v1/users/{user_id}"})
+
+
+@router.get("/{user_id}")
+async def show_user(user_id: str, caller: MayReadUsers, resources: Held) -> dict[str, Any]:
+    row = await store.read_user(resources.database, user_id, caller.tenant) if is_id(user_id, "user") else None
+    if row is None:
+        raise NotFound(f"there is no user {user_id[:100]}")
+    return {**row, "created_at": rfc3339(row["created_at"])}

@@ -1,0 +1,34 @@
+"""Settings of the api service, read from `HOLDFAST_API_*`."""
+
+from email.utils import parseaddr
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ApiSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_API_", frozen=True, extra="ignore")
+
+    smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
+    mail_from: str = "Holdfast <no-reply@holdfast.invalid>"
+    smtp_connect_s: float = Field(5.0, gt=0, le=30)
+    smtp_total_s: float = Field(20.0, gt=0, le=28, description="below the email's timeout: its own error says more")
+    keep_finished_s: float = Field(24 * 3600.0, ge=60, description="completed and cancelled jobs")
+    keep_attempts_s: float = Field(14 * 86_400.0, ge=60, description="attempts of jobs that are gone")
+    purge_batch: int = Field(500, ge=1, le=5_000, description="rows of one transaction")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, value: SecretStr) -> SecretStr:
+        url = urlsplit(value.get_secret_value())
+        if url.scheme not in ("smtp", "smtps") or not url.hostname:
+            raise ValueError("smtp_url must be smtp://[user:password@]host[:port] or smtps://…")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, value: str) -> str:
+        if "@" not in parseaddr(value)[1] or "\n" in value or "\r" in value:
+            raise ValueError("mail_from must be an address, like Holdfast <no-reply@example.com>")
+        return value

@@ -1,0 +1,31 @@
+"""Every statement on the api service's own tables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import text
+
+from shared.db.engine import Database
+from shared.db.sql import Statement
+from shared.db.tx import Tx
+
+_INSERT_USER = Statement(
+    "insert_user",
+    """
+    INSERT INTO api_users (id, tenant, email, email_key, name, created_at)
+    VALUES (:id, :tenant, :email, :email_key, :name, :now) ON CONFLICT DO NOTHING RETURNING id
+    """,
+)
+_USER = text("SELECT id, email, name, created_at FROM api_users WHERE id = :id AND tenant = :tenant")
+
+
+async def insert_user(tx: Tx, *, user_id: str, tenant: str, email: str, name: str) -> bool:
+    """False when the tenant has a user with this address, whatever its case."""
+    values = {"id": user_id, "tenant": tenant, "email": email, "email_key": email.lower(), "name": name}
+    return bool(await tx.fetch(_INSERT_USER, {**values, "now": tx.now_us}))
+
+
+async def read_user(database: Database, user_id: str, tenant: str) -> Mapping[str, Any] | None:
+    async with database.reader.connect() as connection:
+        row = (await connection.execute(_USER, {"id": user_id, "tenant": tenant})).mappings().first()
+    return dict(row) if row else None

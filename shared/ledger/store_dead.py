@@ -1,0 +1,128 @@
+"""What people decide about jobs: retry and discard dead letters, retry or cancel one job, see what fails alike.
+
+A retried job starts over (attempt, crashes and releases from 0) under its old id, and keeps its attempts: the fence
+goes on rising, so a late result of an earlier run is still refused. A discarded one ends as cancelled: the row stays
+for retention to purge, so that accepted = rows + purged holds. Every statement is bounded, and touches one tenant.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from shared.db.engine import Database
+from shared.db.sql import Connection, Statement
+
+DECIDE_LIMIT = 1_000  # jobs of one decision: it commits within a Tx's time
+GROUPS_LIMIT = 50
+
+RETRY = Statement(
+    "retry_jobs",
+    """
+    UPDATE job
+       SET state = 'ready', run_at = :now, attempt = 0, crashes = 0, releases = 0, incarnation = NULL, deadline = NULL,
+           cancel_requested_at = NULL, dispatched_at = NULL, finished_at = NULL, result = NULL,
+           error_type = NULL, error_message = NULL, error_fingerprint = NULL
+     WHERE id {any:ids} AND tenant = :tenant AND {guard:job.state} {any:states}
+    RETURNING id, queue
+    """,
+)
+DISCARD = Statement(
+    "discard_jobs",
+    """
+    UPDATE job SET state = 'cancelled', finished_at = :now
+     WHERE id {any:ids} AND tenant = :tenant AND {guard:job.state} = 'dead'
+    RETURNING id, queue
+    """,
+)
+# A running job is asked: its worker hears at its next beat, and completion wins if it is first.
+CANCEL = Statement(
+    "cancel_job",
+    """
+    UPDATE job
+       SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+           finished_at = CASE WHEN state = 'running' THEN finished_at ELSE CAST(:now AS bigint) END,
+           cancel_requested_at = coalesce(cancel_requested_at, CAST(:now AS bigint))
+     WHERE id = :id AND tenant = :tenant AND {guard:job.state} IN ('ready', 'dispatched', 'running')
+    RETURNING id, state
+    """,
+)
+KNOWN = Statement("known_jobs", "SELECT id, state FROM job WHERE id {any:ids} AND tenant = :tenant")
+# `error_fingerprint` is NULL or '' where nothing told failures apart.
+DEAD_MATCHES = Statement(
+    "dead_matches",
+    """
+    SELECT id FROM job
+     WHERE tenant = :tenant AND state = 'dead'
+       AND (CAST(:task AS text) IS NULL OR task = :task) AND (CAST(:queue AS text) IS NULL OR queue = :queue)
+       AND (CAST(:fingerprint AS text) IS NULL OR coalesce(error_fingerprint, '') = :fingerprint)
+     ORDER BY id LIMIT :limit
+    """,
+)
+_GROUPS = text(
+    """
+    SELECT task, queue, coalesce(error_fingerprint, '') AS fingerprint, max(error_type) AS error_type,
+           max(error_message) AS error_message, count(*) AS count, min(finished_at) AS first_seen,
+           max(finished_at) AS last_seen
+      FROM job WHERE tenant = :tenant AND state = 'dead'
+     GROUP BY task, queue, coalesce(error_fingerprint, '')
+     ORDER BY count(*) DESC, max(finished_at) DESC LIMIT :limit
+    """
+)
+_OPEN = text("SELECT count(*) AS count FROM job WHERE state = 'dead'")
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Which dead letters: all of the tenant, narrowed by what is given."""
+
+    task: str | None = None
+    queue: str | None = None
+    fingerprint: str | None = None
+
+
+async def retry_jobs(
+    connection: Connection, tenant: str, ids: Sequence[str], now_us: int, *, states: Sequence[str] = ("dead",)
+) -> dict[str, str]:
+    """Those of `ids` that were in `states` and are ready again, each with its queue, whose relay is to be woken."""
+    values = {"ids": sorted(ids), "tenant": tenant, "now": now_us, "states": list(states)}
+    return {row["id"]: row["queue"] for row in await connection.fetch(RETRY, values)}
+
+
+async def discard_jobs(connection: Connection, tenant: str, ids: Sequence[str], now_us: int) -> dict[str, str]:
+    values = {"ids": sorted(ids), "tenant": tenant, "now": now_us}
+    return {row["id"]: row["queue"] for row in await connection.fetch(DISCARD, values)}
+
+
+async def cancel_job(connection: Connection, tenant: str, job_id: str, now_us: int) -> str | None:
+    """The state afterwards: `cancelled`, or `running` when the worker was asked; None when it was neither."""
+    rows = await connection.fetch(CANCEL, {"id": job_id, "tenant": tenant, "now": now_us})
+    return rows[0]["state"] if rows else None
+
+
+async def known_states(connection: Connection, tenant: str, ids: Sequence[str]) -> dict[str, str]:
+    """The stored state of each id that the tenant has."""
+    return {row["id"]: row["state"] for row in await connection.fetch(KNOWN, {"ids": sorted(ids), "tenant": tenant})}
+
+
+async def dead_matching(connection: Connection, tenant: str, matching: Matching) -> tuple[list[str], bool]:
+    """The oldest DECIDE_LIMIT of them, and whether there are more."""
+    values = {
+        "tenant": tenant, "task": matching.task, "queue": matching.queue, "fingerprint": matching.fingerprint,
+        "limit": DECIDE_LIMIT + 1,
+    }  # fmt: skip
+    ids = [row["id"] for row in await connection.fetch(DEAD_MATCHES, values)]
+    return ids[:DECIDE_LIMIT], len(ids) > DECIDE_LIMIT
+
+
+async def dead_groups(database: Database, tenant: str) -> Sequence[Mapping[str, Any]]:
+    """Dead letters that failed alike, the largest groups first; instants in microseconds."""
+    async with database.reader.connect() as connection:
+        found = await connection.execute(_GROUPS, {"tenant": tenant, "limit": GROUPS_LIMIT})
+        return [dict(row) for row in found.mappings()]
+
+
+async def count_dead(database: Database) -> int:
+    async with database.reader.connect() as connection:
+        return int((await connection.execute(_OPEN)).scalar_one())
