@@ -1,0 +1,1 @@
+"""Assets, presets, renditions and the CPU pool."""

@@ -1,0 +1,159 @@
+"""Where bytes live: a local directory, S3, GCS or Azure, by one URL, through obstore.
+
+Owns keys and streams. Invariants: an object appears under its key whole or not at all, and only rows in the database
+make it count, so every upload has a new key; nothing is held in memory beyond a few chunks. Refuses a stream over its
+limit (BlobTooLarge, 413) and keys that no server of ours would make (ValueError: they never come from clients).
+
+A cancelled upload to S3 leaves an unfinished multipart upload behind: the bucket needs a lifecycle rule for those.
+"""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+import obstore.exceptions
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from services.media.errors import BlobMissing, BlobTooLarge
+
+CHUNK_BYTES = 256 * 1024
+PART_BYTES = 5 * 1024 * 1024
+PARTS_AT_ONCE = 4
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+
+
+@dataclass(frozen=True)
+class Blob:
+    """An opened object: `size_bytes` of the whole, and the bytes `start` (inclusive) to `end` (exclusive) as chunks."""
+
+    size_bytes: int
+    start: int
+    end: int
+    chunks: AsyncIterator[bytes]
+
+
+class Blobs:
+    def __init__(self, url: str, **options: Any) -> None:
+        """`url`: a directory (made if absent) or file://, s3://, gs://, az://; `options` go to obstore's store."""
+        self._store = _open_store(url, options)
+
+    async def put_stream(self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int) -> tuple[int, str]:
+        """Store a stream under a new key; (size in bytes, SHA-256 in hex). What `chunks` raises is raised again."""
+        tally = _Tally(chunks, limit_bytes)
+        try:
+            await obstore.put_async(
+                self._store, _checked(key), tally.counted(), chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            )
+        except Exception as error:
+            if tally.failure is not None and tally.failure is not error:  # obstore wraps it into its own
+                raise tally.failure from None
+            raise
+        return tally.size_bytes, tally.digest.hexdigest()
+
+    async def put_file(self, key: str, path: Path) -> int:
+        """Store a finished file under a new key; its size in bytes."""
+        await obstore.put_async(self._store, _checked(key), path, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+        return await self.size_bytes(key)
+
+    async def open(self, key: str, *, start: int = 0, end: int | None = None) -> Blob:
+        """Read an object or a part of it. Raises BlobMissing, and ValueError for a range outside the object."""
+        try:
+            if start == 0 and end is None:
+                got = await obstore.get_async(self._store, _checked(key))
+            elif end is None:
+                got = await obstore.get_async(self._store, _checked(key), options={"range": {"offset": start}})
+            elif start < end:
+                got = await obstore.get_async(self._store, _checked(key), options={"range": (start, end)})
+            else:
+                raise ValueError(f"the range {start}-{end} is empty")
+        except FileNotFoundError as error:
+            raise BlobMissing(f"there is no stored object {key}") from error
+        except obstore.exceptions.BaseError as error:
+            size_bytes = await self.size_bytes(key)
+            if start >= size_bytes:
+                raise ValueError(f"the range starts at {start}; the object has {size_bytes} bytes") from error
+            raise
+        first, last = got.range
+        return Blob(int(got.meta["size"]), first, last, _chunks(got))
+
+    async def size_bytes(self, key: str) -> int:
+        """Raises BlobMissing."""
+        try:
+            return int((await obstore.head_async(self._store, _checked(key)))["size"])
+        except FileNotFoundError as error:
+            raise BlobMissing(f"there is no stored object {key}") from error
+
+    async def local_copy(self, key: str, directory: Path) -> Path:
+        """A file in `directory` for a slot to read, named after the key's last part. Raises BlobMissing."""
+        path = directory / key.rsplit("/", 1)[-1]
+        blob = await self.open(key)
+        try:
+            with path.open("wb") as file:
+                async for chunk in blob.chunks:
+                    file.write(chunk)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Delete every object under a whole key segment (`a/b` means a/b/…); how many there were."""
+        deleted = 0
+        async for batch in obstore.list(self._store, prefix=_checked(prefix), chunk_size=500):
+            paths = [str(entry["path"]) for entry in batch]
+            with contextlib.suppress(FileNotFoundError):  # somebody else deletes the same prefix
+                await obstore.delete_async(self._store, paths)
+            deleted += len(paths)
+        return deleted
+
+
+class _Tally:
+    """Counts and hashes a stream on its way; keeps the error that broke it."""
+
+    def __init__(self, chunks: AsyncIterable[bytes], limit_bytes: int) -> None:
+        self._chunks = chunks
+        self._limit_bytes = limit_bytes
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+        self.failure: Exception | None = None
+
+    def _check(self) -> None:
+        if self.size_bytes > self._limit_bytes:
+            text = f"the body has more than {self._limit_bytes} bytes, which is the limit"
+            raise BlobTooLarge(text, limit=self._limit_bytes)
+
+    async def counted(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._chunks:
+                self.size_bytes += len(chunk)
+                self._check()
+                self.digest.update(chunk)
+                yield chunk
+        except Exception as failure:
+            self.failure = failure
+            raise
+
+
+async def _chunks(got: "obstore.GetResult") -> AsyncIterator[bytes]:
+    async for chunk in got.stream(min_chunk_size=CHUNK_BYTES):
+        yield bytes(chunk)
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key) or len(key) > 512:
+        raise ValueError(f"{key!r} is no key of ours")
+    return key
+
+
+def _open_store(url: str, options: dict[str, Any]) -> ObjectStore:
+    parts = urlsplit(url)
+    if parts.scheme not in ("", "file"):
+        return from_url(url, **options)
+    root = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
+    return LocalStore(root, mkdir=True, automatic_cleanup=True, **options)

@@ -1,0 +1,7 @@
+"""The media service as an owner of a schema."""
+
+from pathlib import Path
+
+from shared.db.migrate import Owner
+
+OWNER = Owner("media", Path(__file__).parent / "migrations", oldest=1, newest=1)
