@@ -31,7 +31,9 @@ RETRY = Statement(
 DISCARD = Statement(
     "discard_jobs",
     """
-    UPDATE job SET state = 'cancelled', finished_at = :now
+    UPDATE job
+       SET state = 'cancelled', finished_at = :now, error_type = 'Discarded',
+           error_message = 'it had died of ' || coalesce(error_type, '') || ': ' || coalesce(error_message, '')
      WHERE id {any:ids} AND tenant = :tenant AND {guard:job.state} = 'dead'
     RETURNING id, queue
     """,
@@ -43,7 +45,9 @@ CANCEL = Statement(
     UPDATE job
        SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
            finished_at = CASE WHEN state = 'running' THEN finished_at ELSE CAST(:now AS bigint) END,
-           cancel_requested_at = coalesce(cancel_requested_at, CAST(:now AS bigint))
+           cancel_requested_at = coalesce(cancel_requested_at, CAST(:now AS bigint)),
+           error_type = CASE WHEN state = 'running' THEN error_type ELSE 'Cancelled' END,
+           error_message = CASE WHEN state = 'running' THEN error_message ELSE 'cancelled on request' END
      WHERE id = :id AND tenant = :tenant AND {guard:job.state} IN ('ready', 'dispatched', 'running')
     RETURNING id, state
     """,

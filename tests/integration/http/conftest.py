@@ -1,0 +1,3 @@
+from tests.integration.http.places import place
+
+__all__ = ["place"]
