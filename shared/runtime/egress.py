@@ -37,6 +37,8 @@ __all__ = [
 LOOKUPS_AT_ONCE: Final = 32
 LOOKUP_LIMIT_S: Final = 10.0
 ADDRESSES_PER_NAME: Final = 16
+STALLED_UPLOAD_LIMIT_S: Final = 30
+"""A transport that is closed first flushes what it holds; to a peer that never reads, it would do so for ever."""
 DNS_CACHE_S: Final = 10
 """How long vetted addresses are reused; aiohttp keeps at most 1,000 names and asks once per name at a time."""
 
@@ -152,7 +154,13 @@ class SocketGate:
     @property
     def open_count(self) -> int:
         """Sockets alive, in use or idle: aiohttp bounds the first kind only, this lets a caller bound both."""
+        for sock in [sock for sock in self._open if sock.fileno() < 0]:
+            self._open.discard(sock)  # closed, but still held by the cycle of some traceback
         return len(self._open)
+
+    def is_crowded(self, sockets_max: int) -> bool:
+        """Cheap while it is false: the exact count is taken only when the rough one is over the bound."""
+        return len(self._open) > sockets_max and self.open_count > sockets_max
 
     def __call__(self, info: AddrInfo) -> socket.socket:
         family, kind, proto, _, target = info
@@ -160,8 +168,16 @@ class SocketGate:
         if reason := self._policy.verdict(address) or self._policy.port_verdict(port):
             raise EgressRefused(reason, address, address)
         sock = socket.socket(family, kind, proto)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; counts unacknowledged data and closed windows alike
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_UPLOAD_LIMIT_S * 1000))
         self._open.add(sock)
         return sock
+
+    def cut(self) -> None:
+        """End every connection now, flushed or not: for a shutdown that has waited long enough."""
+        for sock in list(self._open):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 def build_connector(
