@@ -1,0 +1,183 @@
+"""Slots that die, hang, and eat memory: who fails, how soon, and who does not notice."""
+
+import asyncio
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from services.media.errors import DeadlineExceeded, MediaError, SlotDied, TaskFailed
+from tests.integration.media.conftest import ended, open_pool, until
+
+
+async def test_a_hundred_kills_under_load_fail_nobody_but_the_victims(pool):
+    kills, good, answered = 0, 0, asyncio.Semaphore(0)
+    victims: list[SlotDied] = []
+
+    async def client():
+        nonlocal good
+        while kills < 100:
+            try:
+                await pool.run("work", {"ms": 3}, timeout_s=10)
+            except SlotDied as error:
+                victims.append(error)
+            else:
+                good += 1
+                answered.release()
+
+    async def killer():
+        nonlocal kills
+        rng = random.Random(7)
+        while kills < 100:
+            for _ in range(3):
+                await answered.acquire()
+            if pids := pool.pids():
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                kills += 1
+
+    await asyncio.gather(killer(), *(client() for _ in range(6)))
+    assert len(victims) <= 100
+    assert {v.details["signal"] for v in victims} == {"SIGKILL"}
+    assert good >= 300
+    await until(pool, lambda p: len(p.pids()) == 2)
+    assert (await pool.run("echo", {"value": 1}, timeout_s=5))["value"] == 1
+
+
+async def test_the_queued_second_call_survives_its_slots_death(hold):
+    async with open_pool(1) as pool:
+        running, pid = await hold(pool)
+        queued = asyncio.create_task(pool.run("echo", {"value": 2}, timeout_s=5))
+        await until(pool, lambda p: p.waiting == 1)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(SlotDied) as caught:
+            await running
+        assert caught.value.details["signal"] == "SIGKILL"
+        result = await queued
+        assert result["value"] == 2
+        assert result["pid"] != pid
+
+
+async def test_a_slot_is_restored_quickly(pool):
+    took_ms = []
+    for _ in range(10):
+        before = set(pool.pids())
+        victim = min(before)
+        killed_at = time.perf_counter()
+        os.kill(victim, signal.SIGKILL)
+        await until(pool, lambda p, v=victim: v not in p.pids() and len(p.pids()) == 2)
+        took_ms.append((time.perf_counter() - killed_at) * 1000)
+        await asyncio.gather(*(pool.run("work", {"ms": 5}, timeout_s=5) for _ in range(2)))
+    assert sorted(took_ms)[5] < 250
+
+
+@pytest.mark.parametrize("spin", [False, True])
+async def test_a_deadline_is_kept_against_a_child_that_ignores_sigterm(pool, hold, spin):
+    call, pid = await hold(pool, timeout_s=0.5, ignore_sigterm=True, spin=spin)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"more than 0\.5 s"):
+        await call
+    assert time.monotonic() - started <= 0.5 + 0.3
+    assert pid not in pool.pids()
+
+
+async def test_the_deadline_of_a_queued_call_counts_from_its_own_start():
+    async with open_pool(1) as pool:
+        first = asyncio.create_task(pool.run("work", {"ms": 600}, timeout_s=5))
+        second = asyncio.create_task(pool.run("work", {"ms": 200}, timeout_s=0.5))
+        await asyncio.gather(first, second)
+
+
+async def test_a_stopped_slot_costs_time_and_no_call(hold):
+    async with open_pool(1) as pool:
+        os.kill(pool.pids()[0], signal.SIGSTOP)
+        assert (await pool.run("echo", {"value": 3}, timeout_s=0.3))["value"] == 3
+
+
+async def test_cancelling_a_running_call_ends_its_process(pool, hold):
+    call, pid = await hold(pool, ignore_sigterm=True)
+    fd = os.pidfd_open(pid)
+    started = time.monotonic()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert time.monotonic() - started < 1
+    assert await ended([fd], 0.5)
+    os.close(fd)
+    await until(pool, lambda p: len(p.pids()) == 2)
+
+
+async def test_cancelling_a_queued_call_leaves_the_running_one_alone(hold, tmp_path):
+    async with open_pool(1) as pool:
+        running, pid = await hold(pool)
+        mark = tmp_path / "never"
+        queued = asyncio.create_task(pool.run("hold", {"started": str(mark)}, timeout_s=5))
+        await until(pool, lambda p: p.waiting == 1)
+        queued.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await queued
+        assert pool.pids() == [pid]
+        assert pool.waiting == 0
+        running.cancel()
+        await asyncio.wait({running})
+        await pool.run("echo", {"value": 0}, timeout_s=5)
+        assert not mark.exists()
+
+
+async def test_a_short_call_does_not_wait_behind_a_long_one_while_a_slot_is_idle(pool, hold):
+    _long, pid = await hold(pool)
+    shorts = await asyncio.gather(*(pool.run("work", {"ms": 5}, timeout_s=5) for _ in range(6)))
+    assert all(short["pid"] != pid for short in shorts)
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGTERM])
+async def test_a_crash_is_told_by_its_signal(pool, number):
+    with pytest.raises(SlotDied, match=number.name):
+        await pool.run("crash", {"signal_number": int(number)}, timeout_s=5)
+
+
+async def test_an_exit_is_told_by_its_code(pool):
+    with pytest.raises(SlotDied) as caught:
+        await pool.run("leave", {"code": 7}, timeout_s=5)
+    assert caught.value.details == {"signal": None, "exit_code": 7}
+
+
+async def test_a_batch_of_crashing_calls_does_not_slow_the_others_down(pool):
+    bad = [pool.run("leave", {"code": 1}, timeout_s=5) for _ in range(20)]
+    good = [pool.run("echo", {"value": n}, timeout_s=5) for n in range(20)]
+    mixed = [call for pair in zip(bad, good, strict=True) for call in pair]
+    started = time.monotonic()
+    results = await asyncio.gather(*mixed, return_exceptions=True)
+    assert all(isinstance(r, SlotDied) for r in results[::2])
+    assert [r["value"] for r in results[1::2]] == list(range(20))
+    assert time.monotonic() - started < 10
+
+
+async def test_a_memory_bomb_is_a_typed_refusal_and_spares_its_slot(pool):
+    pids = pool.pids()
+    with pytest.raises(MediaError) as caught:
+        await pool.run("hog", {"size_bytes": 1_100_000_000}, timeout_s=5)
+    assert caught.value.code == "out_of_memory"
+    assert pool.pids() == pids
+
+
+async def test_the_kernel_ends_a_child_whose_parent_does_not(hold):
+    """The alarm in the child: the pool's own timer is taken away, as if its loop were stuck."""
+    async with open_pool(1, deadline_grace_s=0.2) as pool:
+        call, _ = await hold(pool, timeout_s=0.3, spin=True)
+        seat = next(iter(pool._seats.values()))
+        seat._timer.cancel()
+        with pytest.raises(SlotDied, match="SIGALRM"):
+            await call
+
+
+async def test_what_a_task_raises_comes_back_by_name(pool):
+    with pytest.raises(TaskFailed, match="LookupError: no such luck"):
+        await pool.run("boom", {}, timeout_s=5)
+    with pytest.raises(TaskFailed, match="no task is named 'nope'"):
+        await pool.run("nope", {}, timeout_s=5)
+    with pytest.raises(TaskFailed, match="MessageTooLarge"):
+        await pool.run("long_answer", {}, timeout_s=5)
+    with pytest.raises(TaskFailed, match="TypeError"):
+        await pool.run("echo", {"wrong": 1}, timeout_s=5)
