@@ -12,13 +12,13 @@ while no child can be started (SlotsUnavailable).
 
 import asyncio
 import itertools
-from collections import deque
 from typing import Any
 
 from services.media import wire
 from services.media.call import Call
 from services.media.errors import PoolClosed, PoolFull, SlotDied, SlotsUnavailable
 from services.media.launcher import Launcher
+from services.media.rota import Rota
 from services.media.seat import KILL_WAIT_S, Seat
 from services.media.slot import SlotLimits
 from shared.kernel.errors import HoldfastError
@@ -27,7 +27,6 @@ from shared.kernel.logs import get_logger
 START_TRIES = 5
 BACKOFF_MIN_S = 0.01
 BACKOFF_MAX_S = 5.0
-GIVEN_BACK_MAX = 1000
 
 log = get_logger("media.pool")
 
@@ -52,12 +51,10 @@ class Pool:
             raise ValueError("a pool needs at least one slot")
         self._count = slots
         self._launcher = Launcher(tasks_module, SlotLimits(data_limit_bytes, niceness, deadline_grace_s))
-        self._recycle_after = recycle_after
+        self._rota = Rota(recycle_after)
         self._waiting_max = waiting_max
         self._start_timeout_s = start_timeout_s
         self._ids = itertools.count(1)
-        self._waiting: deque[Call] = deque()
-        self._seats: dict[int, Seat] = {}
         self._tenders: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._start_failures = 0
@@ -71,7 +68,7 @@ class Pool:
             raise PoolClosed("a pool is started once")
         self._open = True
         self._tenders = [asyncio.create_task(self._tend(place)) for place in range(self._count)]
-        while len(self._seats) < self._count:
+        while len(self._rota.seats) < self._count:
             self._changed.clear()
             await self._changed.wait()
             if self._start_failures >= START_TRIES:
@@ -99,77 +96,48 @@ class Pool:
 
     def pids(self) -> list[int]:
         """The processes that can take a call now."""
-        return [seat.pid for seat in self._seats.values() if not seat.gone.done()]
+        return [seat.pid for seat in self._rota.seats.values() if not seat.gone.done()]
 
     @property
     def running(self) -> int:
-        return sum(1 for seat in self._seats.values() if seat.in_flight)
+        return sum(1 for seat in self._rota.seats.values() if seat.in_flight)
 
     @property
     def waiting(self) -> int:
         """Calls that no slot has begun."""
-        return len(self._waiting) + sum(max(0, len(seat.in_flight) - 1) for seat in self._seats.values())
+        return len(self._rota.waiting) + sum(max(0, len(seat.in_flight) - 1) for seat in self._rota.seats.values())
 
     def _admit(self, task: str, args: dict[str, Any], timeout_s: float) -> Call:
         if not self._open:
             raise PoolClosed("the media pool is not open")
-        if not self._seats and self._start_failures >= START_TRIES:
+        if not self._rota.seats and self._start_failures >= START_TRIES:
             raise SlotsUnavailable("no media slot can be started at the moment")
         call_id = next(self._ids)
         message = wire.encode({"id": call_id, "task": task, "args": args, "timeout_s": timeout_s})
         call = Call(call_id, message, timeout_s, asyncio.get_running_loop().create_future())
-        self._waiting.append(call)
-        self._fill()
-        if len(self._waiting) > self._waiting_max and self._waiting[-1] is call:
-            self._waiting.pop()
+        self._rota.waiting.append(call)
+        self._rota.fill()
+        if len(self._rota.waiting) > self._waiting_max and self._rota.waiting[-1] is call:
+            self._rota.waiting.pop()
             raise PoolFull(f"{self._waiting_max} calls already wait for a media slot", retry_after_s=1)
         return call
 
     async def _abandon(self, call: Call) -> None:
-        if call in self._waiting:
-            self._waiting.remove(call)
+        if call in self._rota.waiting:
+            self._rota.waiting.remove(call)
             return
-        for seat in self._seats.values():
+        for seat in self._rota.seats.values():
             if call in seat.in_flight:
                 if not seat.withdraw(call):
                     seat.kill()
                     await asyncio.wait({seat.gone}, timeout=KILL_WAIT_S)
-                self._fill()
+                self._rota.fill()
                 return
-
-    def _fill(self) -> None:
-        """Hand out what waits: idle slots first, then one queued call for each busy one."""
-        for depth in (1, 2):
-            for seat in self._seats.values():
-                if not self._waiting:
-                    break
-                if seat.accepts(depth) and seat.taken < self._recycle_after:
-                    self._hand(self._waiting.popleft(), seat)
-        if not self._waiting:
-            self._level()
-
-    def _level(self) -> None:
-        """Move a queued call from behind a busy slot to an idle one, so that no short call waits for a long one."""
-        idle = [s for s in self._seats.values() if s.accepts(1) and s.taken < self._recycle_after]
-        busy = [s for s in self._seats.values() if len(s.in_flight) > 1]
-        for taker, giver in zip(idle, busy, strict=False):
-            call = giver.in_flight[-1]
-            if giver.withdraw(call):
-                self._hand(call, taker)
-
-    def _hand(self, call: Call, seat: Seat) -> None:
-        try:
-            seat.send(call)
-        except OSError:
-            seat.kill()
-            self._waiting.appendleft(call)
 
     def _on_answer(self) -> None:
         self._start_failures = 0
-        self._fill()
-        for seat in self._seats.values():
-            if seat.taken >= self._recycle_after and not seat.in_flight:
-                seat.kill()
+        self._rota.fill()
+        self._rota.retire()
 
     async def _tend(self, place: int) -> None:
         """Keep one slot alive for as long as the pool is open."""
@@ -181,12 +149,12 @@ class Pool:
                 self._note_failed_start(error)
                 await self._back_off()
                 continue
-            self._seats[place] = seat
+            self._rota.seats[place] = seat
             self._changed.set()
-            self._fill()
+            self._rota.fill()
             since = asyncio.get_running_loop().time()
             await asyncio.wait({seat.gone})  # not a bare await: cancelling this task must not cancel the future
-            del self._seats[place]
+            del self._rota.seats[place]
             lived_s = asyncio.get_running_loop().time() - since
             died_idle = not seat.taken and not seat.killed
             await self._settle(seat)
@@ -198,16 +166,10 @@ class Pool:
 
     async def _settle(self, seat: Seat) -> None:
         """Give back what the dead slot had not begun, and tell the one caller whose call it was."""
-        for call in reversed(seat.take_unstarted()):
-            call.verdict = None
-            call.given_back += 1
-            if call.given_back > GIVEN_BACK_MAX:
-                call.fail(SlotDied("the call was given back too often", given_back=call.given_back))
-            else:
-                self._waiting.appendleft(call)
+        self._rota.give_back(seat.take_unstarted())
         blamed = list(seat.in_flight)
         seat.close()
-        self._fill()
+        self._rota.fill()
         if not seat.killed:
             self.deaths += 1
             log.warning("media slot died", pid=seat.pid, calls=len(blamed))
@@ -222,24 +184,20 @@ class Pool:
         self._start_failures += 1
         self._changed.set()
         log.warning("media slot did not start", failures=self._start_failures, error=str(error or "it ended idle"))
-        if not self._seats and self._start_failures >= START_TRIES:
-            self._fail_waiting(SlotsUnavailable("no media slot can be started at the moment"))
+        if not self._rota.seats and self._start_failures >= START_TRIES:
+            self._rota.fail_waiting(SlotsUnavailable("no media slot can be started at the moment"))
 
     async def _back_off(self) -> None:
         if self._start_failures > 1:  # one death is no pattern
             await asyncio.sleep(min(BACKOFF_MIN_S * 2 ** min(self._start_failures, 20), BACKOFF_MAX_S))
 
-    def _fail_waiting(self, error: HoldfastError) -> None:
-        while self._waiting:
-            self._waiting.popleft().fail(error)
-
     async def _shut(self) -> None:
         self._open = False
-        seats = list(self._seats.values())
+        seats = list(self._rota.seats.values())
         for tender in self._tenders:
             tender.cancel()
         closed = PoolClosed("the media pool was closed")
-        self._fail_waiting(closed)
+        self._rota.fail_waiting(closed)
         for seat in seats:
             seat.kill()
         await asyncio.gather(*self._tenders, return_exceptions=True)
@@ -249,5 +207,5 @@ class Pool:
             for call in seat.in_flight:
                 call.fail(closed)
             seat.close()
-        self._fail_waiting(closed)
+        self._rota.fail_waiting(closed)
         await self._launcher.close()

@@ -166,7 +166,7 @@ async def test_the_kernel_ends_a_child_whose_parent_does_not(hold):
     """The alarm in the child: the pool's own timer is taken away, as if its loop were stuck."""
     async with open_pool(1, deadline_grace_s=0.2) as pool:
         call, _ = await hold(pool, timeout_s=0.3, spin=True)
-        seat = next(iter(pool._seats.values()))
+        seat = next(iter(pool._rota.seats.values()))
         seat._timer.cancel()
         with pytest.raises(SlotDied, match="SIGALRM"):
             await call
