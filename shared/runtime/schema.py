@@ -18,13 +18,16 @@ log = get_logger(__name__)
 
 def owners() -> list[Owner]:
     """The ledger, and each service of this image that has a `schema` module naming its `OWNER`."""
-    found = [LEDGER]
     package = importlib.util.find_spec("services")
-    for module in sorted(pkgutil.iter_modules(package.submodule_search_locations or []), key=lambda m: m.name) if package else ():
-        name = f"services.{module.name}.schema"
-        if importlib.util.find_spec(name) is not None:
-            found.append(importlib.import_module(name).OWNER)
-    return found
+    folders = package.submodule_search_locations or [] if package else []
+    return owners_of(*sorted(module.name for module in pkgutil.iter_modules(folders)))
+
+
+def owners_of(*services: str) -> list[Owner]:
+    """The ledger and these services, as far as they own a schema: what a worker of one of them needs."""
+    names = [f"services.{service}.schema" for service in services]
+    found = [name for name in names if importlib.util.find_spec(name.rpartition(".")[0]) and importlib.util.find_spec(name)]
+    return [LEDGER, *(importlib.import_module(name).OWNER for name in found)]
 
 
 async def wait_for_schema(database: Database, stop: asyncio.Event, needed: Sequence[Owner] = (LEDGER,)) -> bool:

@@ -16,7 +16,7 @@ from shared.kernel import faultpoints, logs
 from shared.kernel.settings import CoreSettings
 from shared.runtime.incarnation import WorkerLife
 from shared.runtime.resources import Resources
-from shared.runtime.schema import owners, wait_for_schema
+from shared.runtime.schema import owners_of, wait_for_schema
 from shared.transport.broker import HoldfastBroker
 from shared.transport.receiver import WorkerProcess
 
@@ -42,7 +42,7 @@ def make_broker(
         life = WorkerLife(resources, queue, capacity)
 
         async def ready(stop: asyncio.Event) -> bool:
-            return await wait_for_schema(resources.database, stop, owners()) and await life.take_place(stop)
+            return await wait_for_schema(resources.database, stop, owners_of(queue)) and await life.take_place(stop)
 
         actions: list[Callable[[], Awaitable[None]]] = []
         if on_active is not None:

@@ -1,0 +1,198 @@
+"""`holdfast`: the command line. Every command takes `--json`; what went wrong is one sentence, and exit code 2.
+
+Exit codes: 0 it holds or is done, 1 it does not hold (audit, demo) or was refused, 2 it could not be tried.
+"""
+
+import asyncio
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from holdfast import show
+from holdfast.client import Refused, connect
+from holdfast.place import default_place
+from holdfast.status import read_status
+from shared.kernel.errors import HoldfastError, Misconfigured
+from shared.kernel.settings import CoreSettings, load
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+jobs = typer.Typer(no_args_is_help=True, help="Look at jobs, and run dead ones again.")
+dead = typer.Typer(no_args_is_help=True, help="The dead letters: look, retry, discard.")
+app.add_typer(jobs, name="jobs")
+app.add_typer(dead, name="dead")
+
+Json = Annotated[bool, typer.Option("--json", help="one line of JSON")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="of the one front door")]
+UsePostgres = Annotated[bool, typer.Option("--postgres", help="an embedded PostgreSQL instead of SQLite")]
+
+
+@app.command()
+def up(port: Port = 8000, *, postgres: UsePostgres = False) -> None:
+    """Run the whole system on this machine until Ctrl-C."""
+    from holdfast.up import up as run  # noqa: PLC0415 - starts slowly; the other commands do not need it
+
+    raise typer.Exit(run(default_place(), port, use_postgres=postgres))
+
+
+@app.command()
+def demo(*, postgres: UsePostgres = False, as_json: Json = False) -> None:
+    """Play the main job on a fresh system, kill a worker, wipe Redis, and prove that nothing was lost."""
+    from holdfast.demo.play import play  # noqa: PLC0415 - as above
+
+    raise typer.Exit(play(use_postgres=postgres, quiet=as_json))
+
+
+@app.command()
+def status(*, as_json: Json = False) -> None:
+    """What runs on this machine: address, key, processes."""
+    found = read_status(default_place())
+    if as_json:
+        show.as_json(found)
+        return
+    show.console.print(f"{found['base_url']}   logs: {found['logs']}")
+    rows = [{"role": role["name"], "pids": " ".join(map(str, role["pids"])) or "none"} for role in found["roles"]]
+    show.table(rows, ["role", "pids"], empty="no roles")
+
+
+@app.command()
+def audit(*, as_json: Json = False) -> None:
+    """Prove from the database that accepted = rows + purged and every row is as it should be; exit 1 if not."""
+    from holdfast.ledger import run_audit  # noqa: PLC0415 - as above
+
+    report = asyncio.run(run_audit(_database_url()))
+    if as_json:
+        show.as_json(report)
+    else:
+        words = "holds" if report["ok"] else "does NOT hold"
+        show.console.print(
+            f"the ledger {words}: accepted {report['accepted']} = rows {report['rows']} + purged {report['purged']}"
+            + (f", lost {report['lost']}" if report["lost"] else "")
+        )
+        for check, ids in report["broken"].items():
+            show.console.print(f"  {check}: {', '.join(ids)}")
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command()
+def migrate(*, as_json: Json = False) -> None:
+    """Bring every schema to its newest version."""
+    from shared.runtime.migrate import upgrade  # noqa: PLC0415 - as above
+
+    versions = asyncio.run(upgrade(_database_url()))
+    if as_json:
+        show.as_json({"ok": True, "versions": versions})
+    else:
+        show.table([{"owner": k, "version": v} for k, v in versions.items()], ["owner", "version"], empty="no owners")
+
+
+@jobs.command("list")
+def jobs_list(
+    state: str | None = None, queue: str | None = None, task: str | None = None, limit: int = 50, *, as_json: Json = False
+) -> None:
+    """The newest jobs."""
+    page = connect().get("/v1/jobs", state=state, queue=queue, task=task, limit=limit)
+    if as_json:
+        show.as_json(page)
+        return
+    show.table(page["items"], ["id", "task", "state", "attempt", "created_at", "error"], empty="no jobs")
+
+
+@jobs.command("show")
+def jobs_show(job_id: str, *, as_json: Json = False) -> None:
+    """One job with every attempt."""
+    found = connect().get(f"/v1/jobs/{job_id}")
+    if as_json:
+        show.as_json(found)
+    else:
+        show.job(found)
+
+
+@jobs.command("retry")
+def jobs_retry(job_id: str, *, as_json: Json = False) -> None:
+    """Run a dead or cancelled job again."""
+    _told(connect().post(f"/v1/jobs/{job_id}/retry"), as_json=as_json)
+
+
+@dead.command("list")
+def dead_list(limit: int = 50, *, as_json: Json = False) -> None:
+    """The dead letters, in groups of alike failures."""
+    page = connect().get("/v1/dead", limit=limit)
+    if as_json:
+        show.as_json(page)
+        return
+    show.table(page["groups"], ["count", "task", "error", "last_seen", "group"], empty="no dead letters")
+    show.table(page["items"], ["id", "task", "finished_at", "error"], empty="")
+
+
+@dead.command("show")
+def dead_show(job_id: str, *, as_json: Json = False) -> None:
+    """One dead letter with every attempt."""
+    jobs_show(job_id, as_json=as_json)
+
+
+Ids = Annotated[list[str] | None, typer.Argument(help="job ids")]
+Group = Annotated[str | None, typer.Option(help="a group, as `dead list` names it")]
+Task = Annotated[str | None, typer.Option(help="every dead letter of this task")]
+
+
+@dead.command("retry")
+def dead_retry(ids: Ids = None, group: Group = None, task: Task = None, *, as_json: Json = False) -> None:
+    """Bring dead letters back."""
+    _told(connect().post("/v1/dead/retry", _chosen(ids, group, task)), as_json=as_json)
+
+
+@dead.command("discard")
+def dead_discard(ids: Ids = None, group: Group = None, task: Task = None, *, as_json: Json = False) -> None:
+    """Give dead letters up for good."""
+    _told(connect().post("/v1/dead/discard", _chosen(ids, group, task)), as_json=as_json)
+
+
+def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[str, Any]:
+    chosen = [name for name, value in (("ids", ids), ("--group", group), ("--task", task)) if value]
+    if len(chosen) != 1:
+        raise Misconfigured("name the dead letters by ids, by --group or by --task: exactly one of them")
+    if ids:
+        return {"ids": ids}
+    return {"group": group} if group else {"filter": {"task": task}}
+
+
+def _told(answer: Any, *, as_json: bool) -> None:
+    if as_json:
+        show.as_json(answer)
+    else:
+        show.console.print(answer)
+
+
+def _database_url() -> str:
+    """The running local system's, or HOLDFAST_DATABASE_URL, or the local SQLite file."""
+    place = default_place()
+    if "HOLDFAST_DATABASE_URL" in os.environ:
+        return load(CoreSettings).database_url
+    try:
+        return str(place.read_status()["database_url"])
+    except Misconfigured:
+        if (place.folder / "holdfast.db").exists():
+            return place.sqlite_url
+        raise Misconfigured(
+            f"there is no ledger in {place.folder}: set HOLDFAST_DATABASE_URL or HOLDFAST_DATA_DIR"
+        ) from None
+
+
+def main() -> None:
+    try:
+        app()
+    except Refused as refused:
+        sys.stderr.write(f"holdfast: {refused}\n")
+        sys.exit(1)
+    except HoldfastError as wrong:
+        sys.stderr.write(f"holdfast: {wrong}\n")
+        sys.exit(2)
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(f"holdfast: {missing.name} is not installed: run `make setup`\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The command line's HTTP client: to the system in the local data directory, or to any other by HOLDFAST_URL and _API_KEY."""
+
+import os
+from typing import Any
+
+import httpx
+
+from holdfast.place import default_place
+from shared.kernel.errors import HoldfastError, Misconfigured
+
+
+class Refused(HoldfastError):
+    """The service answered with a problem; its words are shown as they are."""
+
+
+class Client:
+    def __init__(self, base_url: str, api_key: str, *, timeout_s: float = 30.0) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"}
+        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s)
+
+    def get(self, path: str, **params: Any) -> Any:
+        return self._ask("GET", path, params={name: value for name, value in params.items() if value is not None})
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise Misconfigured(f"{self._http.base_url} does not answer: {error}") from None
+        if answer.status_code >= httpx.codes.BAD_REQUEST:
+            raise Refused(_problem(answer))
+        return answer.json() if answer.content else None
+
+
+def connect() -> Client:
+    """Raises Misconfigured when neither a local system runs nor another is named."""
+    url, key = os.environ.get("HOLDFAST_URL"), os.environ.get("HOLDFAST_API_KEY")
+    if url and key:
+        return Client(url, key)
+    if url or key:
+        raise Misconfigured("HOLDFAST_URL and HOLDFAST_API_KEY go together: one of them is missing")
+    status = default_place().read_status()
+    return Client(status["base_url"], status["api_key"])
+
+
+def _problem(answer: httpx.Response) -> str:
+    try:
+        problem = answer.json()
+    except ValueError:
+        return f"{answer.status_code}: {answer.text[:300]}"
+    words = str(problem.get("detail") or problem.get("title") or answer.status_code)
+    for error in problem.get("errors", [])[:5]:
+        words += f"; {error.get('pointer', '')}: {error.get('message', '')}"
+    return words

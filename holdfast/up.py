@@ -1,0 +1,61 @@
+"""`holdfast up`: keep a whole system running on this machine until Ctrl-C, then drain and stop everything."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from holdfast.place import Place, check_port
+from holdfast.system import System
+
+TEND_S = 0.2
+
+
+def up(place: Place, port: int, *, use_postgres: bool) -> int:
+    """Returns the exit code; raises Misconfigured with one sentence when it cannot start."""
+    check_port(port)
+    place.occupy()
+    system = System(place, port, use_postgres=use_postgres)
+    with stop_signals() as stop:
+        try:
+            _say(f"starting on {place.folder}")
+            system.start()
+            system.await_ready()
+            _say(f"ready: {system.base_url}   key: {place.api_key_file()}   logs: {place.logs}   (Ctrl-C stops)")
+            while not stop:
+                for death in system.supervisor.tend():
+                    _say(f"restarting {death}")
+                time.sleep(TEND_S)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _say("stopping: finishing what runs")
+            late = system.stop()
+            place.leave()
+    _say(f"stopped; killed after the drain limit: {', '.join(late)}" if late else "stopped")
+    return 0
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """The first SIGINT or SIGTERM raises KeyboardInterrupt; later ones are noted, so that stopping is not cut short."""
+    received: list[int] = []
+
+    def handler(signum: int, _: Any) -> None:
+        received.append(signum)
+        if len(received) == 1:
+            raise KeyboardInterrupt
+
+    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, action in before.items():
+            signal.signal(signum, action)
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"holdfast: {words}\n")
+    sys.stderr.flush()
