@@ -1,0 +1,67 @@
+"""The relay's window: never below the live slots, never far above what drains in its horizon, bounded in both."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.transport.window import HORIZON_S, LEAST, MOST, Window
+
+looks = st.lists(st.tuples(st.integers(0, 20_000), st.floats(0, 2), st.integers(0, 5_000)), max_size=60)
+
+
+@given(looks, st.integers(0, 20_000))
+def test_the_size_stays_within_its_bounds_whatever_is_seen(seen, slots):
+    window, now_s = Window(), 1_000.0
+    window.slots = slots
+    for length, passed_s, added in seen:
+        now_s += passed_s
+        room = window.room(length, now_s)
+        assert room == window.size - length
+        assert LEAST <= window.size <= MOST
+        assert window.size >= min(slots, MOST)
+        assert window.rate >= 0
+        assert 0 < window.full_wait_s() <= HORIZON_S
+        window.added(length + added)
+
+
+@given(st.integers(200, 50_000))
+def test_a_steady_drain_is_learned_and_gives_a_horizon_of_room(rate):
+    window, now_s, step_s = Window(), 0.0, 0.05
+    window.room(0, now_s)
+    for _ in range(200):
+        window.added(int(rate * step_s))
+        now_s += step_s
+        window.room(0, now_s)
+    assert 0.9 * rate <= window.rate <= 1.1 * rate
+    assert window.size <= max(LEAST, min(MOST, 1.1 * rate * HORIZON_S))
+
+
+def test_a_queue_of_long_jobs_keeps_the_window_at_the_slots():
+    window, now_s = Window(), 0.0
+    window.slots = 40
+    for _ in range(100):
+        now_s += 0.5
+        window.room(40, now_s)
+        window.added(40)
+    assert window.size == 40
+    assert window.room(40, now_s) == 0
+
+
+def test_a_full_window_is_left_alone_longer_while_nothing_moves_and_watched_once_it_does():
+    window, now_s, waits = Window(), 0.0, []
+    window.room(100, now_s)
+    for _ in range(8):
+        now_s += 0.01
+        window.room(100, now_s)
+        waits.append(window.full_wait_s())
+    assert waits == sorted(waits)
+    assert waits[-1] == HORIZON_S
+    window.room(90, now_s + 0.01)
+    assert window.full_wait_s() < waits[0]
+
+
+def test_a_stream_that_shrinks_to_nothing_by_a_wipe_is_no_negative_drain():
+    window = Window()
+    window.room(0, 0.0)
+    window.added(10)
+    window.room(500, 0.5)
+    assert window.rate == 0
