@@ -147,7 +147,7 @@ def released(
         return _cancelled(left)
     return replace(
         left,
-        run_at=after_us(now_us, delay_s),
+        run_at=after_us(now_us, delay_s) if delay_s else None,  # None keeps its place in the queue
         releases=claim.releases + 1,
         failure=Failure("Released", reason, "released") if outcome else None,
     )
@@ -164,8 +164,7 @@ def crashed(claim: Claim, now_us: int, how: str) -> Transition:
     crashes = claim.crashes + 1
     left = replace(
         _leave(claim, now_us, "ready", "crashed", claim.claimed_at),
-        crashes=crashes,
-        run_at=now_us,
+        crashes=crashes,  # and its place in the queue: what was interrupted goes first
         failure=Failure("Crashed", how, "crashed"),
     )
     if claim.cancel_requested:

@@ -95,6 +95,7 @@ class WorkerLife:
         if await store.bury(database, predecessor, words, database.clock.now_us()):
             log.warning("predecessor_buried", queue=self.queue, incarnation=predecessor)
         await self._rescue()
+        self._resources.waker.died(self.queue)
 
     async def _rescue(self) -> None:
         rescued = await rescue(self._resources.database, ALL)

@@ -12,6 +12,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from shared.db.failures import is_transient
@@ -53,6 +54,8 @@ def from_error(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         detail = str(error.detail) if error.status_code != 404 else "there is nothing here"
         return problem(error.status_code, _CODES.get(error.status_code, "refused"), detail, headers=error.headers)
+    if isinstance(error, ClientDisconnect):
+        return problem(400, "unreadable", "the connection closed before the body had ended")
     if is_transient(error):
         log.warning("database_unavailable", error=repr(error))
         headers = {"Retry-After": str(RETRY_AFTER_S)}

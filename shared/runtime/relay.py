@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -25,6 +26,7 @@ from shared.runtime.schema import wait_for_schema
 from shared.transport.names import wake_channel
 from shared.transport.reconcile import reconcile_window
 from shared.transport.relay import QueueRelay
+from shared.transport.wake import DEATH
 from shared.transport.telemetry import REDISPATCHED, RESCUES, STRAYS
 
 RECONCILE_S = 5.0
@@ -40,13 +42,14 @@ class RelayProcess:
         self._queues = resources.settings.queues or QUEUES
         self._nudges = {queue: asyncio.Event() for queue in self._queues}
         self._relays: dict[str, QueueRelay] = {}
+        self._deaths: set[str] = set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_forever("rescuer", self._rescue, self._stop))
             group.create_task(run_forever("wake", self._listen, self._stop))
             for queue in self._queues:
-                group.create_task(run_forever(f"relay-{queue}", lambda queue=queue: self._hold(queue), self._stop))
+                group.create_task(run_forever(f"relay-{queue}", partial(self._hold, queue), self._stop))
         with contextlib.suppress(Exception):
             await self._rescuer.end()
 
@@ -60,6 +63,7 @@ class RelayProcess:
             if queue in rescued.queues:
                 relay.reset_floors()
         for queue in rescued.queues & self._nudges.keys():
+            self._deaths.add(queue)
             self._nudges[queue].set()
         _touch(self._resources.settings.state_dir)
         return self._resources.settings.beat_s if not rescued.reasons else 0.1
@@ -85,7 +89,8 @@ class RelayProcess:
         reconciled_s = float("-inf")
         while not self._stop.is_set():
             nudge.clear()
-            if clock.monotonic_s() - reconciled_s >= RECONCILE_S:
+            if relay.queue in self._deaths or clock.monotonic_s() - reconciled_s >= RECONCILE_S:
+                self._deaths.discard(relay.queue)
                 await self._reconcile(relay, connection)
                 reconciled_s = clock.monotonic_s()
             done = await relay.run_once(connection)
@@ -98,7 +103,8 @@ class RelayProcess:
 
     async def _reconcile(self, relay: QueueRelay, connection: Connection) -> None:
         await relay.stamp()
-        result = await reconcile_window(connection, self._resources.redis, relay.queue, self._resources.database.clock)
+        clock = self._resources.database.clock
+        result = await reconcile_window(connection, self._resources.redis, relay.queue, clock, settle_us=0)
         if result.redispatched or result.strays:
             relay.reset_floors()
             REDISPATCHED.labels(queue=relay.queue).inc(result.redispatched)
@@ -108,14 +114,18 @@ class RelayProcess:
     async def _listen(self) -> float:
         """Turn publishes into nudges; a connection of its own, because a subscription occupies one."""
         redis: Redis = connect_redis(self._resources.settings, connections=1)
-        channels = {wake_channel(queue).encode(): event for queue, event in self._nudges.items()}
+        channels = {wake_channel(queue).encode(): queue for queue in self._queues}
         try:
             async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
                 await subscription.subscribe(*channels)
                 while not self._stop.is_set():
                     message = await subscription.get_message(timeout=1.0)
-                    if message is not None:
-                        channels[message["channel"]].set()
+                    if message is None:
+                        continue
+                    queue = channels[message["channel"]]
+                    if message["data"] == DEATH:
+                        self._deaths.add(queue)
+                    self._nudges[queue].set()
         finally:
             await redis.aclose()
             await redis.connection_pool.disconnect()

@@ -8,9 +8,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from fastapi import FastAPI
 from taskiq import TaskiqDepends
@@ -91,7 +91,7 @@ async def wedge(command: Wedge) -> None:
     time.sleep(command.seconds)  # noqa: ASYNC251 - the fault that is tested
 
 
-TASKS = {Noop: noop, Sleep: sleep, Fail: fail, Kill: kill, Wedge: wedge}
+TASKS: dict[type[Command], Callable[..., Any]] = {Noop: noop, Sleep: sleep, Fail: fail, Kill: kill, Wedge: wedge}
 
 
 def create_app() -> FastAPI:

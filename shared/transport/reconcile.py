@@ -7,6 +7,7 @@ by anybody: every change is guarded by the state that was seen.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -17,7 +18,7 @@ from shared.ledger import store_dispatch as store
 from shared.ledger.store_incarnation import living
 from shared.transport.names import GROUP, stream
 
-SETTLE_US = 2 * SECOND_US  # a dispatch this young may still be on its way into the stream
+SETTLE_US = 2 * SECOND_US  # a dispatch this young may still be on its relay's way into the stream
 WINDOW_BOUND = 20_000
 
 
@@ -28,8 +29,13 @@ class Reconciled:
     consumers: int = 0
 
 
-async def reconcile_window(connection: Connection, redis: "Redis", queue: str, clock: Clock) -> Reconciled:
-    """One pass over one queue. Reads the stream before the ledger: what is dispatched in between is left alone."""
+async def reconcile_window(
+    connection: Connection, redis: "Redis", queue: str, clock: Clock, *, settle_us: int = SETTLE_US
+) -> Reconciled:
+    """One pass over one queue. Reads the stream before the ledger: what is dispatched in between is left alone.
+
+    The queue's own relay publishes between passes, never during one, and passes `settle_us` = 0.
+    """
     await ensure_group(redis, queue)
     alive = {row["id"] for row in await living(connection)}
     entries = await _entries(redis, queue)
@@ -41,12 +47,10 @@ async def reconcile_window(connection: Connection, redis: "Redis", queue: str, c
     orphaned = {entry for entry, consumer in held.items() if consumer not in alive}
     present = {job_id for entry, job_id in entries.items() if entry not in orphaned}
     complete = len(rows) < WINDOW_BOUND and len(entries) < WINDOW_BOUND
-    missing = [
-        job_id
-        for job_id, at_us in dispatched_at.items()
-        if complete and job_id not in present and at_us is not None and at_us <= now_us - SETTLE_US
-    ]
-    returned = await store.undispatch(connection, missing, now_us - SETTLE_US)
+    abandoned = {entries[entry] for entry in orphaned if entry in entries} - present
+    missing = dispatched_at.keys() - present - abandoned if complete else set()
+    returned = await store.undispatch(connection, sorted(abandoned & dispatched_at.keys()), now_us)
+    returned += await store.undispatch(connection, sorted(missing), now_us - settle_us)
     gone = [
         entry for entry, job_id in entries.items() if entry in orphaned or (complete and job_id not in dispatched_at)
     ]
@@ -76,18 +80,18 @@ async def drop_entries(redis: "Redis", queue: str, entries: list[str]) -> None:
 
 async def _entries(redis: "Redis", queue: str) -> Mapping[str, str]:
     """Entry id → job id, of the whole window; an entry that is not ours has the empty job id and is a stray."""
-    found = await redis.xrange(stream(queue), count=WINDOW_BOUND)
+    found: Any = await redis.xrange(stream(queue), count=WINDOW_BOUND)
     return {entry.decode(): fields.get(b"j", b"").decode(errors="replace") for entry, fields in found}
 
 
 async def _held(redis: "Redis", queue: str) -> Mapping[str, str]:
     """Entry id → consumer, of what was read and not yet acknowledged."""
-    pending = await redis.xpending_range(stream(queue), GROUP, min="-", max="+", count=WINDOW_BOUND)
+    pending: Any = await redis.xpending_range(stream(queue), GROUP, min="-", max="+", count=WINDOW_BOUND)
     return {item["message_id"].decode(): item["consumer"].decode() for item in pending}
 
 
 async def _forget_consumers(redis: "Redis", queue: str, alive: set[str]) -> int:
-    consumers = await redis.xinfo_consumers(stream(queue), GROUP)
+    consumers: Any = await redis.xinfo_consumers(stream(queue), GROUP)
     dead = [item["name"].decode() for item in consumers if item["name"].decode() not in alive]
     for name in dead:
         await redis.xgroup_delconsumer(stream(queue), GROUP, name)

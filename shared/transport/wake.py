@@ -11,26 +11,36 @@ from redis.asyncio import Redis
 from shared.kernel.logs import get_logger
 from shared.transport.names import wake_channel
 
+WORK = b"work"
+DEATH = b"death"
 log = get_logger(__name__)
 
 
 class Waker:
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
-        self._wanted: set[str] = set()
+        self._wanted: dict[str, bytes] = {}
         self._task: asyncio.Task[None] | None = None
 
     def wake(self, queue: str) -> None:
         """Nudge soon; never waits, never fails."""
-        self._wanted.add(queue)
+        self._wanted.setdefault(queue, WORK)
+        self._soon()
+
+    def died(self, queue: str) -> None:
+        """Tell the relay that a worker of the queue is dead: what it had read must be published again."""
+        self._wanted[queue] = DEATH
+        self._soon()
+
+    def _soon(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._publish(), name="waker")
 
     async def _publish(self) -> None:
         while self._wanted:
-            queue = self._wanted.pop()
+            queue, words = self._wanted.popitem()
             try:
-                await self._redis.publish(wake_channel(queue), b"")
+                await self._redis.publish(wake_channel(queue), words)
             except Exception as error:
                 log.debug("wake_lost", queue=queue, error=repr(error))
                 self._wanted.clear()
