@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
+from tests.integration.webhooks.office import office  # noqa: F401 - a fixture
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item

@@ -1,0 +1,1 @@
+"""Endpoints, events and their signed deliveries."""

@@ -1,0 +1,201 @@
+"""Endpoints: what a tenant may say about one, and how it is made and changed.
+
+The invariants: a URL is stored in the one spelling that was vetted; a signing secret and the values of custom
+headers are sealed before they reach a row, and a secret leaves this module in clear once, when it is made. Whoever
+says with If-Match which version they saw changes only that one.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Self
+
+import orjson
+from pydantic import AfterValidator, Field, model_validator
+
+from services.webhooks.headers import HeaderRefused, check_headers
+from services.webhooks.models import Endpoint
+from services.webhooks.patterns import PATTERNS_MAX, is_pattern
+from services.webhooks.retry import DELAYS_MAX
+from services.webhooks.secrets import Box
+from services.webhooks.signing import new_secret
+from services.webhooks.targets import headers_context, secret_context
+from shared.contracts.retry import Delay
+from shared.kernel.clock import after_us
+from shared.kernel.errors import BadInput, HoldfastError
+from shared.kernel.ids import new_id
+from shared.runtime.addresses import AddressPolicy, EgressRefused, check_url
+from shared.runtime.bodies import Body, Line, Text
+
+OVERLAP_S: Final = 86_400.0
+OVERLAP_MOST_S: Final = 7 * 86_400.0
+METADATA_MAX: Final = 50
+
+
+class PreconditionFailed(HoldfastError):  # noqa: N818 - the name of 412
+    """If-Match named another version than the one at hand."""
+
+    status = 412
+    code = "version_changed"
+
+
+def _pattern(text: str) -> str:
+    if not is_pattern(text):
+        raise ValueError("must be an event type, a type followed by .* or *")
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Url = Annotated[str, Field(min_length=1, max_length=2_048)]
+Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=PATTERNS_MAX)]
+Delays = Annotated[list[Delay], Field(max_length=DELAYS_MAX)]
+Timeout = Annotated[float, Field(ge=0.1, le=60)]
+Metadata = Annotated[dict[Line, Text], Field(max_length=METADATA_MAX)]
+
+
+class NewEndpoint(Body):
+    """`retry_schedule_s`: the wait before each retry, in seconds; none for the default of ten attempts in 3 days."""
+
+    url: Url
+    event_types: Patterns
+    description: Text = ""
+    retry_schedule_s: Delays | None = None
+    timeout_s: Timeout = 15.0
+    headers: dict[str, str] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class EndpointChange(Body):
+    """Only what is given is changed. Schedule and timeout hold for the deliveries of later events."""
+
+    url: Url | None = None
+    event_types: Patterns | None = None
+    description: Text | None = None
+    retry_schedule_s: Delays | None = None
+    timeout_s: Timeout | None = None
+    headers: dict[str, str] | None = None
+    metadata: Metadata | None = None
+    enabled: bool | None = None
+
+    @model_validator(mode="after")
+    def _needed(self) -> Self:
+        for name in self.model_fields_set - {"retry_schedule_s", "headers", "description", "metadata"}:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} cannot be null")
+        return self
+
+
+class Rotation(Body):
+    """For how long the old secret goes on signing beside the new one, in seconds."""
+
+    overlap_s: float = Field(OVERLAP_S, ge=0, le=OVERLAP_MOST_S)
+
+
+def make(given: NewEndpoint, tenant: str, box: Box, policy: AddressPolicy, now_us: int) -> tuple[Endpoint, str]:
+    """The row, and its secret in clear. Raises BadInput."""
+    endpoint_id = new_id("ep")
+    secret = new_secret()
+    endpoint = Endpoint(
+        id=endpoint_id,
+        tenant=tenant,
+        url=_vetted(given.url, policy),
+        description=given.description,
+        event_types=_json(given.event_types),
+        retry_schedule_s=None if given.retry_schedule_s is None else _json(given.retry_schedule_s),
+        timeout_s=given.timeout_s,
+        headers=_sealed(given.headers, endpoint_id, box),
+        meta=_json(given.metadata),
+        secret=box.seal(secret, secret_context(endpoint_id)),
+        created_at=now_us,
+        updated_at=now_us,
+    )
+    return endpoint, secret
+
+
+def change(endpoint: Endpoint, given: EndpointChange, box: Box, policy: AddressPolicy, now_us: int) -> None:
+    """Raises BadInput, and has then changed nothing that is kept."""
+    values = given.model_dump(exclude_unset=True)
+    if "url" in values:
+        values["url"] = _vetted(values["url"], policy)
+    if "headers" in values:
+        values["headers"] = _sealed(values["headers"] or {}, endpoint.id, box)
+    if "metadata" in values:
+        values["meta"] = _json(values.pop("metadata") or {})
+    if "event_types" in values:
+        values["event_types"] = _json(values["event_types"])
+    if values.get("retry_schedule_s") is not None:
+        values["retry_schedule_s"] = _json(values["retry_schedule_s"])
+    if "description" in values:
+        values["description"] = values["description"] or ""
+    if "enabled" in values:
+        switch(endpoint, on=values.pop("enabled"), now_us=now_us)
+    for name, value in values.items():
+        setattr(endpoint, name, value)
+    _changed(endpoint, now_us)
+
+
+def switch(endpoint: Endpoint, *, on: bool, now_us: int) -> bool:
+    """True when it was the other way before."""
+    if endpoint.enabled == on:
+        return False
+    endpoint.enabled = on
+    endpoint.disabled_reason = None if on else "disabled by request"
+    _changed(endpoint, now_us)
+    return True
+
+
+def rotate(endpoint: Endpoint, overlap_s: float, box: Box, now_us: int) -> str:
+    """A new secret, in clear; the old one signs beside it until the overlap ends."""
+    secret = new_secret()
+    endpoint.previous_secret = endpoint.secret if overlap_s else None
+    endpoint.previous_until = after_us(now_us, overlap_s) if overlap_s else None
+    endpoint.secret = box.seal(secret, secret_context(endpoint.id))
+    _changed(endpoint, now_us)
+    return secret
+
+
+def etag(endpoint: Endpoint) -> str:
+    return f'"{endpoint.version}"'
+
+
+def check_version(endpoint: Endpoint, if_match: str | None) -> None:
+    """`if_match` is the header as it came. Raises PreconditionFailed."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    if etag(endpoint) not in [tag.strip() for tag in if_match.split(",")]:
+        raise PreconditionFailed(
+            f"the endpoint is at version {etag(endpoint)}, If-Match asked for {if_match[:100]}", etag=etag(endpoint)
+        )
+
+
+def header_names(endpoint: Endpoint, box: Box) -> list[str]:
+    """Values of custom headers are kept secret: they may be somebody's credentials."""
+    if endpoint.headers is None:
+        return []
+    return sorted(orjson.loads(box.open(endpoint.headers, headers_context(endpoint.id))))
+
+
+def _changed(endpoint: Endpoint, now_us: int) -> None:
+    endpoint.version += 1
+    endpoint.updated_at = now_us
+
+
+def _vetted(url: str, policy: AddressPolicy) -> str:
+    try:
+        return check_url(url, policy).url
+    except EgressRefused as refused:
+        raise BadInput(
+            f"nothing can be delivered to this URL: {refused.message}",
+            code="url_refused", pointer="/url", found=refused.host, reason=refused.reason,
+        ) from None  # fmt: skip
+
+
+def _sealed(headers: Mapping[str, str], endpoint_id: str, box: Box) -> str | None:
+    try:
+        checked = check_headers(headers)
+    except HeaderRefused as refused:
+        pointer = "/headers/" + refused.name.replace("~", "~0").replace("/", "~1") if refused.name else "/headers"
+        raise BadInput(refused.message, code=refused.code, pointer=pointer, reason=refused.reason) from None
+    return box.seal(_json(checked), headers_context(endpoint_id)) if checked else None
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

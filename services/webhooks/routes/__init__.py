@@ -1,0 +1,1 @@
+"""HTTP routes of the webhooks service: parse, call, answer."""
