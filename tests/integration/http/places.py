@@ -1,4 +1,4 @@
-"""A fresh, migrated database and a Redis for each test, on real servers that one run starts once; and a client of an app."""
+"""A fresh, migrated database for each test, on real servers that one run starts once; and a client of an app."""
 
 import atexit
 import functools
@@ -51,9 +51,7 @@ class Place:
         """Take jobs the whole way: dispatched, claimed, recorded as `dead`, `completed` or left `running`."""
         incarnation, now_us = new_id("inc"), self.database.clock.now_us()
         wanted = list(ids)
-        await born(
-            self.database, incarnation, queue="api", role="test", host="h", pid=1, capacity=9, now_us=now_us
-        )
+        await born(self.database, incarnation, queue="api", role="test", host="h", pid=1, capacity=9, now_us=now_us)
         for queue in ("api", "webhooks", "media"):
             await dispatch(self.database, queue, now_us + 1, 10_000, zero_floors())
         claims = await claim(self.database, wanted, incarnation, now_us)
@@ -136,6 +134,10 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await database.close()
 
 
+# For what does not depend on the database.
+on_one_database = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+
+
 @asynccontextmanager
 async def client_of(app: FastAPI, key: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -159,7 +161,8 @@ def expect_problem(answer: httpx.Response, status: int, code: str) -> dict[str, 
     assert document["code"] == code
     assert document["type"] == f"urn:holdfast:problem:{code}"
     assert document["status"] == status
-    assert document["title"] and document["detail"]
+    assert document["title"]
+    assert document["detail"]
     return document
 
 

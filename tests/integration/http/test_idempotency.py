@@ -22,7 +22,7 @@ from shared.runtime.http import HttpSettings, build_app
 from shared.runtime.idempotency import REPLAYED, Idempotent, IdempotentStream
 from shared.runtime.resources import get_resources
 from shared.transport.enqueue import Accepted, enqueue
-from tests.integration.http.places import Place, bearer, client_of, expect_problem
+from tests.integration.http.places import Place, bearer, client_of, expect_problem, on_one_database
 
 router = APIRouter()
 May = Annotated[Caller, Depends(require("users:write"))]
@@ -215,11 +215,12 @@ async def test_one_that_does_not_end_in_time_is_still_running(place: Place, monk
     assert await count(place) == 0
 
 
+@on_one_database
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9", "a\tb"])
 async def test_a_key_that_is_none_is_refused(place: Place, key: str) -> None:
     async with things(place) as client:
         answer = await client.post(
-            "/v1/things", json={"name": "a"}, headers=[("Idempotency-Key".encode(), key.encode("latin-1"))]
+            "/v1/things", json={"name": "a"}, headers=[(b"Idempotency-Key", key.encode("latin-1"))]
         )
     assert expect_problem(answer, 422, "invalid")["errors"][0]["in"] == "header"
     assert await count(place) == 0

@@ -1,0 +1,102 @@
+"""The dead-letter inbox: grouped, retried and discarded in bulk, bounded, and never past the tenant."""
+
+import httpx
+import pytest
+
+from shared.ledger import store_dead
+from shared.ledger.audit import audit
+from tests.integration.api.test_jobs import make
+from tests.integration.http.places import Place, expect_problem, on_one_database
+
+
+async def test_dead_letters_are_listed_and_grouped_by_what_failed_alike(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    jobs = await make(place, 5)
+    await place.end(jobs[:3], place="here")
+    await place.end(jobs[3:4], place="there")
+    shown = (await client.get("/v1/dead")).json()
+    assert [item["id"] for item in shown["items"]] == sorted(jobs[:4], reverse=True)
+    assert [(group["group"], group["count"]) for group in shown["groups"]] == [
+        ("email.send_welcome:here", 3),
+        ("email.send_welcome:there", 1),
+    ]
+    group = shown["groups"][0]
+    assert (group["task"], group["queue"]) == ("email.send_welcome", "api")
+    assert group["error"] == {"type": "Boom", "message": "it broke"}
+    assert group["first_seen"] <= group["last_seen"]
+    one = (await client.get("/v1/dead", params={"group": "email.send_welcome:there"})).json()
+    assert [item["id"] for item in one["items"]] == [jobs[3]]
+    page = (await client.get("/v1/dead", params={"limit": "3"})).json()
+    rest = (await client.get("/v1/dead", params={"cursor": page["next_cursor"]})).json()
+    assert len(page["items"] + rest["items"]) == 4
+
+
+async def test_ids_are_retried_and_the_others_named(place: Place, client: httpx.AsyncClient) -> None:
+    jobs = await make(place, 3)
+    theirs = await make(place, tenant="globex")
+    await place.end([*jobs[:2], *theirs])
+    unknown = "job_" + "0" * 26
+    answer = await client.post("/v1/dead/retry", json={"ids": [*jobs, jobs[0], unknown, theirs[0], "nonsense"]})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "retried": 2, "more": False, "unknown": [unknown, theirs[0], "nonsense"], "not_dead": [jobs[2]],
+    }  # fmt: skip
+    states = {row["id"]: row["state"] for row in await place.rows("SELECT id, state FROM job")}
+    assert [states[job] for job in jobs[:2]] == ["ready", "ready"]
+    assert states[theirs[0]] == "dead"
+    assert (await audit(place.database)).ok
+
+
+async def test_a_group_and_a_filter_take_what_they_name(place: Place, client: httpx.AsyncClient) -> None:
+    jobs = await make(place, 6)
+    await place.end(jobs[:2], place="here")
+    await place.end(jobs[2:4], place="there")
+    by_group = await client.post("/v1/dead/retry", json={"group": "email.send_welcome:here"})
+    assert by_group.json() == {"retried": 2, "more": False, "unknown": [], "not_dead": []}
+    assert (await client.post("/v1/dead/retry", json={"filter": {"queue": "media"}})).json()["retried"] == 0
+    by_filter = await client.post("/v1/dead/discard", json={"filter": {"task": "email.send_welcome", "queue": "api"}})
+    assert by_filter.json() == {"discarded": 2, "more": False, "unknown": [], "not_dead": []}
+    discarded = (await client.get(f"/v1/jobs/{jobs[2]}")).json()
+    assert discarded["state"] == "cancelled"
+    assert discarded["error"] == {"type": "Discarded", "message": "it had died of Boom: it broke"}
+    assert (await client.get("/v1/dead")).json()["items"] == []
+    assert (await client.post("/v1/dead/discard", json={"filter": {}})).json()["discarded"] == 0
+    assert (await audit(place.database)).ok
+
+
+async def test_a_decision_is_bounded_and_says_that_there_are_more(
+    place: Place, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.end(await make(place, 5))
+    monkeypatch.setattr(store_dead, "DECIDE_LIMIT", 3)
+    first = (await client.post("/v1/dead/retry", json={"filter": {}})).json()
+    second = (await client.post("/v1/dead/retry", json={"filter": {}})).json()
+    assert [(a["retried"], a["more"]) for a in (first, second)] == [(3, True), (2, False)]
+
+
+async def test_the_largest_decision_fits_its_transaction(place: Place, client: httpx.AsyncClient) -> None:
+    jobs = await make(place, store_dead.DECIDE_LIMIT)
+    await place.end(jobs)
+    answer = await client.post("/v1/dead/retry", json={"ids": jobs}, headers={"Idempotency-Key": "all"})
+    assert answer.json()["retried"] == store_dead.DECIDE_LIMIT
+    assert (await audit(place.database)).ok
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, ""),
+        ({"ids": ["job_1"], "group": "a:b"}, ""),
+        ({"ids": []}, "/ids"),
+        ({"ids": ["x"] * 1001}, "/ids"),
+        ({"ids": ["a b"]}, "/ids/0"),
+        ({"filter": {"colour": "red"}}, "/filter/colour"),
+        ([], ""),
+    ],
+)
+async def test_what_names_nothing_is_refused(client: httpx.AsyncClient, body: object, pointer: str) -> None:
+    for path in ("/v1/dead/retry", "/v1/dead/discard"):
+        document = expect_problem(await client.post(path, json=body), 422, "invalid")
+        assert document["errors"][0]["pointer"] == pointer

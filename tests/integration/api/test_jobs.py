@@ -1,0 +1,176 @@
+"""Jobs as people see them, retried and cancelled."""
+
+import re
+
+import httpx
+
+from shared.contracts.commands.api import SendWelcomeEmail
+from shared.db.tx import open_tx
+from shared.kernel.clock import SECOND_US
+from shared.ledger.audit import audit
+from shared.ledger.store_accept import new_job
+from shared.transport.enqueue import enqueue_all
+from shared.transport.names import wake_channel
+from tests.integration.http.places import Place, expect_problem
+
+RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+
+
+async def make(place: Place, count: int = 1, *, delay_s: float = 0, tenant: str = "acme") -> list[str]:
+    async with open_tx(place.database) as tx:
+        run_at = tx.now_us + round(delay_s * SECOND_US)
+        command = SendWelcomeEmail(user_id="user_1", email="a@b.cd", name="Ada")
+        jobs = [new_job(command, tenant=tenant, now_us=tx.now_us, run_at=run_at) for _ in range(count)]
+        await enqueue_all(tx, jobs)
+    return [job.id for job in jobs]
+
+
+async def test_a_job_is_shown_through_its_life(place: Place, client: httpx.AsyncClient) -> None:
+    (job,) = await make(place)
+    shown = (await client.get(f"/v1/jobs/{job}")).json()
+    assert (shown["id"], shown["task"], shown["queue"], shown["state"]) == (job, "email.send_welcome", "api", "queued")
+    assert shown["args"] == {"user_id": "user_1", "email": "a@b.cd", "name": "Ada"}
+    assert (shown["tenant"], shown["attempts"], shown["result"], shown["error"]) == ("acme", [], None, None)
+    assert (shown["progress"], shown["crashes"]) == (None, 0)
+    assert shown["waiting_for"] == "its turn in the queue"
+    assert RFC3339.match(shown["created_at"])
+    assert RFC3339.match(shown["run_at"])
+
+    await place.end([job], "running")
+    running = (await client.get(f"/v1/jobs/{job}")).json()
+    assert (running["state"], running["waiting_for"]) == ("running", None)
+    assert [(a["number"], a["finished_at"], a["outcome"]) for a in running["attempts"]] == [(1, None, None)]
+
+    (other,) = await make(place)
+    await place.end([other], "completed")
+    done = (await client.get(f"/v1/jobs/{other}")).json()
+    assert (done["state"], done["result"]) == ("completed", {"ok": True})
+    (attempt,) = done["attempts"]
+    assert (attempt["number"], attempt["outcome"], attempt["error"]) == (1, "completed", None)
+    assert RFC3339.match(attempt["started_at"])
+    assert RFC3339.match(attempt["finished_at"])
+
+
+async def test_a_scheduled_job_says_what_it_waits_for(place: Place, client: httpx.AsyncClient) -> None:
+    (job,) = await make(place, delay_s=60)
+    shown = (await client.get(f"/v1/jobs/{job}")).json()
+    assert shown["state"] == "scheduled"
+    assert shown["waiting_for"] == f"its time, {shown['run_at']}"
+
+
+async def test_lists_page_newest_first_and_filter(place: Place, client: httpx.AsyncClient) -> None:
+    jobs = await make(place, 7)
+    later = await make(place, 2, delay_s=60)
+    await place.end(jobs[:2])
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await client.get("/v1/jobs", params={"limit": "4", **cursor})).json()
+        seen += [item["id"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == sorted(jobs + later, reverse=True)
+
+    async def ids(**params: str) -> set[str]:
+        answer = await client.get("/v1/jobs", params=params)
+        assert answer.status_code == 200, answer.text
+        return {item["id"] for item in answer.json()["items"]}
+
+    assert await ids(state="dead") == set(jobs[:2])
+    assert await ids(state="scheduled") == set(later)
+    assert await ids(state="queued") == set(jobs[2:])
+    assert await ids(state="retrying") == await ids(state="running") == await ids(state="completed") == set()
+    assert await ids(queue="api", task="email.send_welcome") == set(jobs + later)
+    assert await ids(queue="media") == await ids(task="no.such") == set()
+    for params in (
+        {"state": "asleep"},
+        {"limit": "0"},
+        {"limit": "101"},
+        {"cursor": "x"},
+        {"cursor": "AAAA"},
+        {"queue": "a\x00"},
+    ):
+        document = expect_problem(await client.get("/v1/jobs", params=params), 422, "invalid")
+        assert document["errors"][0]["in"] == "query"
+        assert document["errors"][0]["pointer"] == "/" + next(iter(params))
+
+
+async def test_a_dead_job_starts_over_and_keeps_its_attempts(place: Place, client: httpx.AsyncClient) -> None:
+    (job,) = await make(place)
+    await place.end([job])
+    dead = (await client.get(f"/v1/jobs/{job}")).json()
+    assert dead["state"] == "dead"
+    assert dead["error"] == {"type": "Boom", "message": "it broke"}
+    assert dead["attempts"][0]["error"] == {"type": "Boom", "message": "it broke", "trace": "Traceback: …"}
+
+    answer = await client.post(f"/v1/jobs/{job}/retry")
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/v1/jobs/{job}"
+    again = (await client.get(f"/v1/jobs/{job}")).json()
+    assert (again["state"], again["attempt"], again["crashes"], again["error"]) == ("queued", 0, 0, None)
+    assert (again["finished_at"], len(again["attempts"])) == (None, 1)
+    assert (await audit(place.database)).ok
+
+    await place.end([job], "completed")
+    done = (await client.get(f"/v1/jobs/{job}")).json()
+    assert [(a["number"], a["outcome"]) for a in done["attempts"]] == [(1, "failed"), (2, "completed")]
+    assert (await audit(place.database)).ok
+    document = expect_problem(await client.post(f"/v1/jobs/{job}/retry"), 409, "conflict")
+    assert document["state"] == "completed"
+
+
+async def test_a_retry_wakes_the_relay(place: Place, client: httpx.AsyncClient) -> None:
+    (job,) = await make(place)
+    await place.end([job])
+    from redis.asyncio import Redis
+
+    redis = Redis.from_url(place.settings.redis_url.get_secret_value())
+    async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        await subscription.subscribe(wake_channel("api"))
+        while await subscription.get_message(timeout=0.1) is not None:
+            pass
+        await client.post(f"/v1/jobs/{job}/retry")
+        woken = None
+        for _ in range(50):
+            woken = woken or await subscription.get_message(timeout=0.1)
+    await redis.aclose()
+    assert woken is not None
+
+
+async def test_cancelling_waiting_running_and_ended_jobs(place: Place, client: httpx.AsyncClient) -> None:
+    waiting, running, dead = await make(place, 3)
+    answer = await client.post(f"/v1/jobs/{waiting}/cancel")
+    assert (answer.status_code, answer.json()["state"], answer.json()["requested"]) == (202, "cancelled", False)
+    await place.end([running], "running")
+    answer = await client.post(f"/v1/jobs/{running}/cancel")
+    assert (answer.status_code, answer.json()["state"], answer.json()["requested"]) == (202, "running", True)
+    asked = (await client.get(f"/v1/jobs/{running}")).json()
+    assert RFC3339.match(asked["cancel_requested_at"])
+    await place.end([dead])
+    for job in (waiting, dead):
+        expect_problem(await client.post(f"/v1/jobs/{job}/cancel"), 409, "conflict")
+    assert (await audit(place.database)).ok
+
+    assert (await client.post(f"/v1/jobs/{waiting}/retry")).status_code == 202
+    shown = (await client.get(f"/v1/jobs/{waiting}")).json()
+    assert (shown["state"], shown["cancel_requested_at"]) == ("queued", None)
+    assert (await audit(place.database)).ok
+
+
+async def test_a_retry_with_a_key_is_one_retry(place: Place, client: httpx.AsyncClient) -> None:
+    (job,) = await make(place)
+    await place.end([job])
+    headers = {"Idempotency-Key": "again"}
+    first = await client.post(f"/v1/jobs/{job}/retry", headers=headers)
+    second = await client.post(f"/v1/jobs/{job}/retry", headers=headers)
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert second.headers["idempotent-replay"] == "true"
+    assert second.headers["location"] == first.headers["location"]
+
+
+async def test_what_is_no_job_is_not_found(client: httpx.AsyncClient) -> None:
+    for path in ("/v1/jobs/nothing", "/v1/jobs/job_" + "0" * 26, "/v1/jobs/%00", "/v1/jobs/" + "x" * 3000):
+        expect_problem(await client.get(path), 404, "not_found")
+        expect_problem(await client.post(path + "/retry"), 404, "not_found")
+        expect_problem(await client.post(path + "/cancel", headers={"Idempotency-Key": "k"}), 404, "not_found")

@@ -1,0 +1,38 @@
+"""Queues: one number and one age each, and the gauges of /metrics."""
+
+import httpx
+import pytest
+
+from tests.integration.api.test_jobs import make
+from tests.integration.http.places import Place, expect_problem
+
+
+async def test_the_backlog_is_what_is_due_and_runnable(place: Place, client: httpx.AsyncClient) -> None:
+    jobs = await make(place, 4)
+    await make(place, 3, delay_s=60)
+    await place.end(jobs[:1], "running")
+    await place.end(jobs[1:2], "completed")
+    shown = (await client.get("/v1/queues/api/backlog")).json()
+    assert shown["backlog"] == 3
+    assert 0 <= shown["oldest_age_s"] < 60
+    assert (await client.get("/v1/queues/media/backlog")).json() == {"backlog": 0, "oldest_age_s": 0.0}
+    items = (await client.get("/v1/queues")).json()["items"]
+    assert {item["name"]: item["backlog"] for item in items} == {"api": 3, "media": 0, "webhooks": 0}
+    expect_problem(await client.get("/v1/queues/nothing/backlog"), 404, "not_found")
+
+
+async def test_metrics_show_the_queues(place: Place, client: httpx.AsyncClient) -> None:
+    jobs = await make(place, 3)
+    await place.end(jobs[:1])
+    text = (await client.get("/metrics")).text
+    assert 'holdfast_queue_depth{queue="api"} 2.0' in text
+    assert "holdfast_dead_open 1.0" in text
+    assert 'holdfast_queue_oldest_seconds{queue="api"}' in text
+    for name in ("jobs", "run_seconds", "wait_seconds", "stale_writes", "rescues", "stray_entries"):
+        assert f"# HELP holdfast_{name}" in text
+
+
+@pytest.mark.parametrize("path", ["/v1/queues", "/v1/queues/api/backlog"])
+async def test_queues_have_a_scope(place: Place, client: httpx.AsyncClient, path: str) -> None:
+    narrow = {"Authorization": f"Bearer {await place.key('jobs:read')}"}
+    assert expect_problem(await client.get(path, headers=narrow), 403, "not_allowed")["missing_scope"] == "queues:read"

@@ -1,0 +1,22 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.api.upkeep import id_floor
+from shared.kernel.ids import is_id, new_id
+
+
+@given(st.integers(min_value=0, max_value=(1 << 47) * 1000), st.integers(min_value=0, max_value=10**15))
+def test_floors_are_ids_and_sort_as_time_does(at_us: int, later_us: int) -> None:
+    floor = id_floor("job", at_us)
+    assert is_id(floor, "job")
+    assert floor <= id_floor("job", at_us + later_us)
+    assert (floor < id_floor("job", at_us + 1_000)) is True
+
+
+def test_an_id_stands_between_the_floors_around_it() -> None:
+    import time
+
+    before = time.time_ns() // 1_000
+    made = new_id("job")
+    after = time.time_ns() // 1_000
+    assert id_floor("job", before) <= made < id_floor("job", after + 2_000)
