@@ -5,6 +5,7 @@ its 4xx and everything about the connection may pass. Refuses line breaks in hea
 """
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -20,6 +21,7 @@ from shared.kernel.errors import BadInput
 
 ADDRESS_LIMIT_CHARS = 254  # RFC 5321 §4.5.3.1.3
 LOCAL_LIMIT_CHARS = 64
+FAREWELL_S = 1.0
 _PERMANENT = 500
 _LOCAL_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~.")
 _LABEL_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
@@ -83,12 +85,20 @@ class Mailer:
 
     async def send(self, message: EmailMessage) -> str:
         """The server's last word. Raises MailRefused; TimeoutError and connection errors as they come."""
+        client = aiosmtplib.SMTP(**self._server)
         try:
             async with asyncio.timeout(self.settings.smtp_total_s):
-                _, words = await aiosmtplib.send(message, **self._server)
+                await client.connect()
+                _, words = await client.send_message(message)
         except SMTPResponseException as refusal:
             raise MailRefused(refusal.code, refusal.message) from None
         except SMTPRecipientsRefused as refusal:
             first = refusal.recipients[0]
             raise MailRefused(first.code, first.message) from None
-        return words
+        else:
+            with contextlib.suppress(Exception):  # it has taken the message: what comes after changes nothing
+                async with asyncio.timeout(FAREWELL_S):
+                    await client.quit()
+            return words
+        finally:
+            client.close()  # at once: the library's own context manager would wait for a farewell past the deadline

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.db.migrate import Owner
+from shared.kernel import logs
 from shared.kernel.errors import Misconfigured, Unavailable
 from shared.kernel.settings import CoreSettings, load
 from shared.runtime import metrics, problems
@@ -61,6 +62,7 @@ def build_app(
     `opened(app, resources)` is entered after the resources and sets what the service adds to `app.state`.
     `body_limits` is by path template, `scrape` runs before metrics are shown. Raises Misconfigured.
     """
+    logs.configure(settings.log_level)
     chosen = http or load(HttpSettings)
     open_paths = HEALTH_PATHS | {METRICS_PATH} if chosen.metrics_open else HEALTH_PATHS
 
@@ -157,11 +159,19 @@ def api_routes(router: APIRouter | FastAPI) -> list[tuple[str, APIRoute]]:
     ]
 
 
+def names_scope(route: APIRoute) -> bool:
+    return takes(route.dependant, lambda call: getattr(call, "__name__", "") == "caller_with_scope")
+
+
+def takes_key(route: APIRoute) -> bool:
+    return takes(route.dependant, lambda call: call in (once, once_streamed))
+
+
 def _check_routes(router: APIRouter) -> None:
     for path, route in api_routes(router):
-        if not takes(route.dependant, lambda call: getattr(call, "__name__", "") == "caller_with_scope"):
+        if not names_scope(route):
             raise Misconfigured(f"{path} names no scope: add a dependency on require(…)")
-        if "POST" in (route.methods or ()) and not takes(route.dependant, lambda call: call in (once, once_streamed)):
+        if "POST" in (route.methods or ()) and not takes_key(route):
             raise Misconfigured(f"POST {path} takes no idempotency key: add a parameter of type Idempotent")
 
 

@@ -104,8 +104,9 @@ class Once:
             raise RuntimeError("a streamed body needs its hash: once.tx(body_hash=…)")
         async with open_tx(self._resources.database, cap_s=TX_CAP_S + WAIT_S, wake=self._resources.waker.wake) as tx:
             await self._begin(tx, self._key, fingerprint, vault)
-            yield tx
-            await self._end(tx, self._key, vault)
+            async with asyncio.timeout(TX_CAP_S):
+                yield tx
+                await self._end(tx, self._key, vault)
 
     def answer(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
         """The answer to give, and to give again to the same key. `body` is JSON, or a pydantic model's dump."""

@@ -5,15 +5,13 @@ import importlib
 import importlib.util
 import pkgutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 import services
 from shared.runtime.health import health_router
-from shared.runtime.http import METRICS_PATH, api_routes, takes
-from shared.runtime.idempotency import once, once_streamed
+from shared.runtime.http import METRICS_PATH, api_routes, names_scope, takes_key
 from tests.integration.http.places import valkey
 
 NAMES = [
@@ -34,22 +32,16 @@ def app(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     return made
 
 
-def _scoped(call: Any) -> bool:
-    return getattr(call, "__name__", "") == "caller_with_scope"
-
-
 def test_every_post_takes_an_idempotency_key(app: FastAPI) -> None:
     posts = [(path, route) for path, route in api_routes(app) if "POST" in (route.methods or ())]
     assert posts
-    assert [
-        path for path, route in posts if not takes(route.dependant, lambda call: call in (once, once_streamed))
-    ] == []
+    assert [path for path, route in posts if not takes_key(route)] == []
 
 
 def test_every_route_but_health_names_a_scope_and_stands_under_v1(app: FastAPI) -> None:
     health = {path for path, _ in api_routes(health_router())}
     others = [(path, route) for path, route in api_routes(app) if path not in health]
-    assert [path for path, route in others if not takes(route.dependant, _scoped)] == []
+    assert [path for path, route in others if not names_scope(route)] == []
     assert [path for path, _ in others if path != METRICS_PATH and not path.startswith("/v1/")] == []
 
 
