@@ -1,0 +1,159 @@
+"""The ledger as a process sees it: the `Database` interface over one in-memory SQLite that all processes share.
+
+A statement, and a transaction, happen at one instant. That is what BEGIN IMMEDIATE gives on SQLite; on PostgreSQL the
+writes that matter are single statements.
+"""
+
+import sqlite3
+from contextlib import asynccontextmanager
+from functools import cache
+
+from sqlalchemy import create_engine
+
+from shared.db.migrate import _upgrade_all
+from shared.ledger.schema import LEDGER
+from tests.simulation.witness import TRIGGERS
+
+EFFECT = "CREATE TABLE effect (job_id TEXT NOT NULL, fence INTEGER NOT NULL, child TEXT NOT NULL)"
+
+
+@cache
+def template() -> bytes:
+    """A migrated, empty ledger with the witness's triggers and the table that handlers write to."""
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        _upgrade_all(connection, [LEDGER])
+        connection.commit()
+        raw = connection.connection.driver_connection
+        raw.executescript(";\n".join([EFFECT, *TRIGGERS]))
+        image = raw.serialize()
+    engine.dispose()
+    return image
+
+
+class Ledger:
+    """The one database of a run."""
+
+    def __init__(self, witness) -> None:
+        self._raw = sqlite3.connect(":memory:", isolation_level=None)
+        self._raw.deserialize(template())
+        self._raw.row_factory = sqlite3.Row
+        self._witness = witness
+        self._open = False
+        witness.attach(self._raw)
+
+    def execute(self, statement, params=None, rows=()):
+        if self._open:
+            raise AssertionError(f"{statement.name} ran while a transaction was open")
+        found = self.run(statement, params, rows)
+        self._witness.committed()
+        return found
+
+    def run(self, statement, params=None, rows=()):
+        return self._raw.execute(statement.sql("sqlite"), statement.bind("sqlite", params, rows)).fetchall()
+
+    def begin(self):
+        if self._open:
+            raise AssertionError("a transaction was left open")
+        self._raw.execute("BEGIN IMMEDIATE")
+        self._open = True
+
+    def commit(self):
+        self._open = False
+        self._raw.execute("COMMIT")
+        self._witness.committed()
+
+    def rollback(self):
+        self._open = False
+        self._raw.execute("ROLLBACK")
+        self._witness.rolled_back()
+
+    def query(self, sql, *values):
+        return self._raw.execute(sql, values).fetchall()
+
+    def close(self):
+        self._raw.close()
+
+
+class SimDatabase:
+    dialect = "sqlite"
+    url = "sqlite:///simulated"
+
+    def __init__(self, process) -> None:
+        self._process = process
+        self._ledger = process.world.ledger
+        self.clock = process.clock
+
+    async def fetch(self, statement, params=None, rows=()):
+        if statement.name == "incarnation_born":
+            self._process.world.witness.holders[params["id"]] = self._process
+
+        def operate():
+            found = self._ledger.execute(statement, params, rows)
+            self._process.world.note(self._process, statement.name, found)
+            return found
+
+        return await self._process.call("database", statement.name, operate)
+
+    @asynccontextmanager
+    async def transaction(self, *, relaxed=False):
+        process, ledger = self._process, self._ledger
+        fate = await process.reach("database", "transaction")
+        inside = Inside(process)
+        ledger.begin()
+        try:
+            yield inside
+        except BaseException:
+            ledger.rollback()
+            raise
+        if fate == "late" and inside.is_recording:
+            # One statement on PostgreSQL: the server goes on with it after the client has given up.
+            ledger.rollback()
+            process.world.later(process.world.random.uniform(0.01, 6.0), process, "transaction", inside.replay)
+        else:
+            ledger.commit()
+            for name, found in inside.notes:
+                process.world.note(process, name, found)
+        await process.answered(fate)
+
+
+_RECORDING = {"end_attempts", "note_attempts", "own_attempts"}
+
+
+class Inside:
+    """A connection inside the transaction."""
+
+    def __init__(self, process) -> None:
+        self._process = process
+        self._ledger = process.world.ledger
+        self._said = []
+        self.notes = []
+
+    async def fetch(self, statement, params=None, rows=()):
+        found = self._ledger.run(statement, params, rows)
+        self._said.append((statement, params, rows))
+        self.notes.append((statement.name, found))
+        return found
+
+    @property
+    def is_recording(self):
+        return all(statement.name in _RECORDING for statement, _, _ in self._said)
+
+    def replay(self) -> None:
+        """The same writes once more, later. Attempt rows only of what ended now: PostgreSQL does both in one statement."""
+        self._ledger.begin()
+        ended = set()
+        try:
+            for statement, params, rows in self._said:
+                if statement.name == "note_attempts":
+                    rows = [row for row in rows if (row[0], row[1]) in ended]  # noqa: PLW2901
+                    if not rows:
+                        continue
+                found = self._ledger.run(statement, params, rows)
+                if statement.name == "end_attempts":
+                    ended = {(row["id"], row["fence"]) for row in found}
+                self._process.world.note(self._process, f"late:{statement.name}", found)
+        except BaseException:
+            self._ledger.rollback()
+            raise
+        self._ledger.commit()
