@@ -11,6 +11,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -40,6 +41,7 @@ from shared.ledger.store_incarnation import born
 from shared.ledger.store_record import record
 from shared.runtime.callers import create_key
 from shared.runtime.resources import Resources
+from shared.testing.servers import Valkey
 from shared.transport.broker import HoldfastBroker
 from shared.transport.enqueue import enqueue
 from shared.transport.execution import Executor
@@ -63,7 +65,7 @@ class Letter:
 
 @dataclass
 class Receiver:
-    """Answers with `replies` in turn, then with 204 for ever."""
+    """Answers with `replies` in turn, then with 204 for ever; at `/bad` always with 500."""
 
     port: int = 0
     letters: list[Letter] = field(default_factory=list)
@@ -75,9 +77,11 @@ class Receiver:
     def reply(self, status: int, times: int = 1, *, headers: dict[str, str] | None = None, body: str = "") -> None:
         self.replies += [(status, headers or {}, body)] * times
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.letters.append(Letter(request.path_qs, headers, await request.read()))
+        if request.path == "/bad":
+            return web.Response(status=500)
         status, extra, body = self.replies.pop(0) if self.replies else (204, {}, "")
         return web.Response(status=status, headers=extra, text=body if status != 204 else None)
 
@@ -104,17 +108,22 @@ class Office:
 
     async def endpoint(self, *types: str, **given: Any) -> dict[str, Any]:
         body = {"url": self.receiver.url(), "event_types": list(types) or ["*"], **given}
-        return await self.ok(self.client.post("/v1/webhooks/endpoints", json=body), 201)
+        made: dict[str, Any] = await self.ok(self.client.post("/v1/webhooks/endpoints", json=body), 201)
+        return made
 
     async def event(self, event_type: str = "a.b", data: Any = None, **headers: str) -> dict[str, Any]:
         body = {"type": event_type, "data": {"n": 1} if data is None else data}
-        return await self.ok(self.client.post("/v1/webhooks/events", json=body, headers=headers), 202)
+        accepted: dict[str, Any] = await self.ok(
+            self.client.post("/v1/webhooks/events", json=body, headers=headers), 202
+        )
+        return accepted
 
     async def delivery(self, event: dict[str, Any]) -> dict[str, Any]:
         """The one delivery of an event, with its attempts."""
         found = await self.ok(self.client.get("/v1/webhooks/deliveries", params={"event_id": event["id"]}))
         (line,) = found["items"]
-        return await self.ok(self.client.get(f"/v1/webhooks/deliveries/{line['id']}"))
+        shown: dict[str, Any] = await self.ok(self.client.get(f"/v1/webhooks/deliveries/{line['id']}"))
+        return shown
 
     async def ok(self, request: Awaitable[httpx.Response], status: int = 200) -> Any:
         response = await request
@@ -191,7 +200,7 @@ async def prepare(database_url: str) -> None:
 
 
 @pytest.fixture
-async def office(database_url, valkey, tmp_path):
+async def office(database_url: str, valkey: Valkey, tmp_path: Path) -> AsyncIterator[Office]:
     await prepare(database_url)
     async with open_office(database_url, valkey.url, tmp_path) as opened:
         yield opened
