@@ -20,6 +20,7 @@ from shared.transport.names import GROUP, stream
 
 SETTLE_US = 2 * SECOND_US  # a dispatch this young may still be on its relay's way into the stream
 WINDOW_BOUND = 20_000
+CLAIM_WITHIN_MS = 5_000  # a reader claims at once: after this it has never heard of the entry (the answer was lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ async def reconcile_window(
     rows = await store.dispatched(connection, queue, WINDOW_BOUND)
     dispatched_at = {row["id"]: row["dispatched_at"] for row in rows}
 
-    orphaned = {entry for entry, consumer in held.items() if consumer not in alive}
+    orphaned = {entry for entry, (consumer, ms) in held.items() if consumer not in alive or ms > CLAIM_WITHIN_MS}
     present = {job_id for entry, job_id in entries.items() if entry not in orphaned}
     complete = len(rows) < WINDOW_BOUND and len(entries) < WINDOW_BOUND
     abandoned = {entries[entry] for entry in orphaned if entry in entries} - present
@@ -84,10 +85,12 @@ async def _entries(redis: "Redis", queue: str) -> Mapping[str, str]:
     return {entry.decode(): fields.get(b"j", b"").decode(errors="replace") for entry, fields in found}
 
 
-async def _held(redis: "Redis", queue: str) -> Mapping[str, str]:
-    """Entry id → consumer, of what was read and not yet acknowledged."""
+async def _held(redis: "Redis", queue: str) -> Mapping[str, tuple[str, int]]:
+    """Entry id → consumer and milliseconds since its read, of what was read and not yet acknowledged."""
     pending: Any = await redis.xpending_range(stream(queue), GROUP, min="-", max="+", count=WINDOW_BOUND)
-    return {item["message_id"].decode(): item["consumer"].decode() for item in pending}
+    return {
+        item["message_id"].decode(): (item["consumer"].decode(), item["time_since_delivered"]) for item in pending
+    }
 
 
 async def _forget_consumers(redis: "Redis", queue: str, alive: set[str]) -> int:
