@@ -67,7 +67,8 @@ class Pump:
         self._drain_limit_s = drain_limit_s
         self._wake = wake
         self._incarnation = ""
-        self._running: dict[str, Running] = {}
+        # By job and fence: a handler that ignores its cancellation may still run when its job has come back to us.
+        self._running: dict[tuple[str, int], Running] = {}
         self._suspects: deque[Claim] = deque()
         self._claiming: set[str] = set()
         self._changed = asyncio.Event()  # a slot is free, the incarnation is lost, or the pump is to stop
@@ -155,9 +156,9 @@ class Pump:
                 try:
                     won = await claim(self._database, ids, self._incarnation, self._database.clock.now_us())
                     if doubtful:
-                        known = {held.id for held in won} | set(self._running)
+                        known = {_key(held) for held in won} | set(self._running)
                         ours = await own_running(self._database, self._incarnation)
-                        won += [held for held in ours if held.id in self._claiming and held.id not in known]
+                        won += [held for held in ours if held.id in self._claiming and _key(held) not in known]
                 except Exception as error:
                     log.warning("claim_failed", queue=self._queue, error=repr(error))
                     doubtful = True
@@ -179,7 +180,7 @@ class Pump:
 
     def _start(self, held: Claim) -> None:
         task = asyncio.create_task(self._attempt(held), name=held.id)
-        self._running[held.id] = Running(held, task)
+        self._running[_key(held)] = Running(held, task)
 
     async def _attempt(self, held: Claim) -> None:
         started_us = self._database.clock.now_us()
@@ -195,7 +196,7 @@ class Pump:
                 held, self._database.clock.now_us(), describe(held.task, error), started_at=started_us, delay_s=60.0
             )
         finally:
-            self._running.pop(held.id, None)
+            self._running.pop(_key(held), None)
             self._changed.set()
         RUN_SECONDS.labels(task=held.task).observe((self._database.clock.now_us() - started_us) / SECOND_US)
         if transition is None:
@@ -204,7 +205,7 @@ class Pump:
         await self._record(transition)
 
     def _cancelled(self, held: Claim, started_us: int) -> Transition | None:
-        running = self._running.get(held.id)
+        running = self._running.get(_key(held))
         now_us = self._database.clock.now_us()
         why = running.why if running else None
         if why == "lost":
@@ -281,8 +282,8 @@ class Pump:
     def _on_running(self, ours: Sequence[Claim]) -> None:
         """At every beat: give back what the ledger thinks we run and we do not; cancel what somebody asked to."""
         for held in ours:
-            running = self._running.get(held.id)
-            if running is not None and running.claim.fence == held.fence:
+            running = self._running.get(_key(held))
+            if running is not None:
                 if held.cancel_requested and running.why is None:
                     self._cancel(running, "cancel")
             elif held.incarnation == self._incarnation and not self._holds(held.id):
@@ -342,3 +343,6 @@ class Pump:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+
+def _key(held: Claim) -> tuple[str, int]:
+    return held.id, held.fence
