@@ -47,18 +47,20 @@ async def rescue(database: Database, commands: Mapping[str, type[Command]]) -> R
         for transition, verdict in zip(transitions, verdicts, strict=True):
             if verdict == "recorded":
                 recorded += 1
-                rescued.add(str(transition.outcome), transition.claim.queue)
+                rescued.add(transition.outcome or "released", transition.claim.queue)
         if not recorded or len(transitions) < BATCH:
             return rescued
 
 
 def _take_back(claim: Claim, now_us: int, tombstone: str) -> Transition:
-    if tombstone.startswith(CRASH):
+    if tombstone.startswith(CRASH) and not claim.waiting:
         return states.crashed(claim, now_us, tombstone)
     return states.lost(claim, now_us, tombstone)
 
 
 def _expire(claim: Claim, now_us: int, commands: Mapping[str, type[Command]]) -> Transition:
+    if claim.waiting:
+        return states.released(claim, now_us, "its process was never empty", delay_s=30.0)
     command = commands.get(claim.task)
     delay_s = command.retry.delay_s(claim.attempt + 1) if command else 60.0
     return states.overdue(claim, now_us, delay_s)

@@ -1,7 +1,8 @@
 """The pump of one worker process: read ids, claim them, drop the entries, run the handlers, record their ends.
 
 Never holds more claims than it has slots; a slot is free as soon as its handler has returned, before the commit that
-records it. Suspects (jobs under which processes have died) run alone. Being declared dead ends the incarnation: its
+records it. Suspects (jobs under which processes have died) run alone, and are claimed only when they can: a process
+that dies takes down, and brings under suspicion, nobody but the one that ran. Being declared dead ends the incarnation: its
 handlers are cancelled, nothing of them is written, and the pump goes on as a new one. SIGTERM drains.
 """
 
@@ -21,11 +22,11 @@ from shared.kernel.clock import SECOND_US
 from shared.kernel.faultpoints import strike
 from shared.kernel.logs import get_logger
 from shared.ledger import states
-from shared.ledger.states import Claim, Failure, Transition
-from shared.ledger.store_claim import SOLO_WAIT_S, claim, own_running
+from shared.ledger.states import SOLO_WAIT_S, Claim, Failure, Transition
+from shared.ledger.store_claim import claim, own_running, take_turn
 from shared.ledger.store_record import Recorded, record
 from shared.transport.execution import Executor, describe
-from shared.transport.names import GROUP, stream
+from shared.transport.names import GROUP, job_of, stream
 from shared.transport.reconcile import drop_entries, ensure_group
 from shared.transport.telemetry import JOBS, RUN_SECONDS, STALE_WRITES, WAIT_SECONDS
 
@@ -69,7 +70,7 @@ class Pump:
         self._incarnation = ""
         # By job and fence: a handler that ignores its cancellation may still run when its job has come back to us.
         self._running: dict[tuple[str, int], Running] = {}
-        self._suspects: deque[Claim] = deque()
+        self._solo: deque[tuple[str, str]] = deque()  # (entry, job id): read, not yet claimed
         self._claiming: set[str] = set()
         self._changed = asyncio.Event()  # a slot is free, the incarnation is lost, or the pump is to stop
         self._lost = asyncio.Event()
@@ -99,8 +100,8 @@ class Pump:
         delay_s = 0.0
         while not stop.is_set() and not self._lost.is_set():
             self._changed.clear()
-            if self._suspects:
-                await self._run_suspect()
+            if self._solo:
+                await self._run_solo()
                 continue
             free = self._capacity - len(self._running)
             if free <= 0 or len(self._recorder) >= RECORD_WAITING // 2:
@@ -118,8 +119,8 @@ class Pump:
                 strike("worker.read")
                 await self._take(entries)
 
-    async def _read(self, count: int) -> dict[str, str]:
-        """Entry id → job id of what nobody has read yet; empty after READ_BLOCK_MS."""
+    async def _read(self, count: int) -> dict[str, tuple[str, bool]]:
+        """Entry id → (job id, alone) of what nobody has read yet; empty after READ_BLOCK_MS."""
         try:
             found: Any = await self._redis.xreadgroup(
                 GROUP, self._incarnation, {self._stream: ">"}, count=count, block=READ_BLOCK_MS
@@ -130,19 +131,18 @@ class Pump:
             await ensure_group(self._redis, self._queue)  # Redis was wiped; the relay will publish again
             return {}
         batch = found[0][1] if found else []
-        return {entry.decode(): (fields or {}).get(b"j", b"").decode(errors="replace") for entry, fields in batch}
+        return {entry.decode(): job_of(fields) for entry, fields in batch}
 
-    async def _take(self, entries: dict[str, str]) -> None:
+    async def _take(self, entries: dict[str, tuple[str, bool]]) -> None:
         """Claim, then drop the entries, also of what could not be claimed: the stream holds only the unclaimed."""
-        ids = [job_id for job_id in entries.values() if job_id]
-        claims = await self._claim(ids)
+        together = {entry: job_id for entry, (job_id, solo) in entries.items() if not solo}
+        self._solo.extend((entry, job_id) for entry, (job_id, solo) in entries.items() if solo)
+        claims = await self._claim([job_id for job_id in together.values() if job_id])
         strike("claim.committed")
-        self._spawn(self._drop(list(entries)))
+        if together:
+            self._spawn(self._drop(list(together)))
         for held in claims:
-            if held.suspect:
-                self._suspects.append(held)
-            else:
-                self._start(held)
+            self._start(held)
 
     async def _claim(self, ids: list[str]) -> list[Claim]:
         """Tried until the database answers. After an ambiguous commit, what did become ours is looked up."""
@@ -215,22 +215,18 @@ class Pump:
             return states.discarded(held, now_us, failure, started_at=started_us)
         return states.released(held, now_us, "the worker was shutting down", started_at=started_us)
 
-    async def _run_suspect(self) -> None:
-        """Wait until nothing else runs in this process, then run one suspect alone; give it back if that takes long."""
+    async def _run_solo(self) -> None:
+        """Read nothing more until nothing runs here; then claim one suspect and run it alone."""
         if self._running:
-            oldest_us = self._suspects[0].claimed_at
-            left_s = SOLO_WAIT_S - (self._database.clock.now_us() - oldest_us) / SECOND_US
-            try:
-                await asyncio.wait_for(self._changed.wait(), max(0.0, left_s))
-            except TimeoutError:
-                held = self._suspects.popleft()
-                now_us = self._database.clock.now_us()
-                await self._record(states.released(held, now_us, "its process was never empty", delay_s=30.0))
+            await self._changed.wait()
             return
-        held = self._suspects.popleft()
-        log.warning("running_alone", job=held.id, task=held.task, crashes=held.crashes)
-        self._start(held)
-        await self._changed.wait()
+        entry, job_id = self._solo.popleft()
+        claims = await self._claim([job_id])
+        self._spawn(self._drop([entry]))
+        for held in claims:
+            log.warning("running_alone", job=held.id, task=held.task, crashes=held.crashes)
+            self._start(held)
+            await self._changed.wait()
 
     # Recording
 
@@ -293,7 +289,6 @@ class Pump:
     def _holds(self, job_id: str) -> bool:
         return (
             job_id in self._claiming
-            or any(held.id == job_id for held in self._suspects)
             or self._recorder.holds(lambda transition: transition.claim.id == job_id)
         )
 
@@ -303,16 +298,13 @@ class Pump:
 
     async def _abandon(self) -> None:
         """Declared dead: stop every handler, write nothing of them, let the pump begin again."""
-        self._suspects.clear()
+        self._solo.clear()  # their entries are published again: this incarnation's consumer is dead
         await self._cancel_all("lost")
         await self._life.end("lost")
 
     async def _drain(self) -> None:
         """Let handlers finish until the limit; then cancel the rest and give it back without spending an attempt."""
-        now_us = self._database.clock.now_us()
-        for held in self._suspects:
-            self._spawn(self._record(states.released(held, now_us, "the worker was shutting down")))
-        self._suspects.clear()
+        self._solo.clear()
         tasks = {running.task for running in self._running.values()}
         if tasks:
             log.info("draining", queue=self._queue, jobs=len(tasks), limit_s=self._drain_limit_s)
