@@ -67,7 +67,9 @@ class SimRelay(relay.RelayProcess):
         await self._stop.wait()
         return 0.0
 
-    def nudge(self):
+    def nudge(self, word):
+        if word == wake.DEATH:
+            self._deaths.add(QUEUE)
         self._nudges[QUEUE].set()
 
 

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 @dataclass
 class Group:
     last: int = 0
-    pending: dict[int, str] = field(default_factory=dict)
+    pending: dict[int, tuple[str, int]] = field(default_factory=dict)  # entry → consumer, when (µs)
     consumers: dict[str, int] = field(default_factory=dict)
 
 
@@ -27,7 +27,8 @@ class Stream:
 class Server:
     """The state of one Redis, and what an administrator or a disaster does to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock) -> None:
+        self._clock = clock
         self.streams: dict[str, Stream] = {}
         self.keys: dict[str, str] = {}
         self._waiting: list[asyncio.Future[None]] = []
@@ -74,7 +75,7 @@ class Server:
         fresh = [entry for entry in stream.entries if entry > group.last][:count]
         for entry in fresh:
             group.last = entry
-            group.pending[entry] = consumer
+            group.pending[entry] = (consumer, self._clock.now_us())
         return [(entry, stream.entries[entry]) for entry in fresh]
 
     def unread(self, name):
@@ -96,12 +97,14 @@ class Server:
 
     def pending(self, name, count):
         _, group = self.group(name)
-        return [(entry, group.pending[entry]) for entry in sorted(group.pending)][:count]
+        now_us = self._clock.now_us()
+        found = sorted(group.pending.items())[:count]
+        return [(entry, holder, (now_us - since_us) // 1000) for entry, (holder, since_us) in found]
 
     def drop_consumer(self, name, consumer):
         _, group = self.group(name)
         group.consumers.pop(consumer, None)
-        for entry in [entry for entry, holder in group.pending.items() if holder == consumer]:
+        for entry in [entry for entry, (holder, _) in group.pending.items() if holder == consumer]:
             del group.pending[entry]
 
     # Misfortunes
@@ -168,7 +171,7 @@ class SimRedis:
         await self._say("set", lambda: self._server.keys.__setitem__(key, value))
 
     async def publish(self, channel, data):
-        await self._say("publish", lambda: self._process.world.published(channel))
+        await self._say("publish", lambda: self._process.world.published(data), note=data)
 
     async def xgroup_create(self, name, group, id="0", mkstream=True):  # noqa: A002 - redis-py's name
         await self._say("xgroup_create", lambda: self._server.create_group(name))
@@ -183,7 +186,10 @@ class SimRedis:
 
     async def xpending_range(self, name, group, min, max, count):  # noqa: A002 - redis-py's names
         found = await self._say("xpending", lambda: self._server.pending(name, count))
-        return [{"message_id": _entry(entry), "consumer": consumer.encode()} for entry, consumer in found]
+        return [
+            {"message_id": _entry(entry), "consumer": consumer.encode(), "time_since_delivered": idle_ms}
+            for entry, consumer, idle_ms in found
+        ]
 
     async def xinfo_consumers(self, name, group):
         found = await self._say("xinfo_consumers", lambda: list(self._server.group(name)[1].consumers))

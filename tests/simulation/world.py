@@ -9,6 +9,7 @@ from shared.kernel.clock import ManualClock, after_us
 from shared.ledger.store_accept import new_job
 from shared.transport.enqueue import Accepted, Acceptor
 from shared.transport.names import stream
+from shared.transport.wake import WORK
 from tests.simulation import roles
 from tests.simulation.database import Ledger, SimDatabase
 from tests.simulation.loop import Stuck, VirtualLoop
@@ -49,7 +50,7 @@ class World:
         self.plan = make_plan(self.random)
         self.clock = ManualClock(START_US)
         self.loop = VirtualLoop(self.clock)
-        self.redis = Server()
+        self.redis = Server(self.clock)
         self.witness = Witness(self)
         self.ledger = Ledger(self.witness)
         self.troubled = not self.plan.calm
@@ -193,12 +194,13 @@ class World:
         self.loop.call_later(delay_s, happen)
 
     def wake(self, queue):
-        self.loop.call_later(0.001, self.published, queue)
+        self.loop.call_later(0.001, self.published, WORK)
 
-    def published(self, channel):
+    def published(self, word):
+        """Pub/sub reaches whoever listens now; a process that is stopped will find it when it goes on."""
         for process, running in self.relays.items():
-            if process.alive:
-                running.nudge()
+            if process.alive and self.random.random() < 0.95:
+                running.nudge(word)
 
     # Processes
 
