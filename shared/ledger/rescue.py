@@ -53,14 +53,12 @@ async def rescue(database: Database, commands: Mapping[str, type[Command]]) -> R
 
 
 def _take_back(claim: Claim, now_us: int, tombstone: str) -> Transition:
-    if tombstone.startswith(CRASH) and not claim.waiting:
+    if tombstone.startswith(CRASH):
         return states.crashed(claim, now_us, tombstone)
     return states.lost(claim, now_us, tombstone)
 
 
 def _expire(claim: Claim, now_us: int, commands: Mapping[str, type[Command]]) -> Transition:
-    if claim.waiting:
-        return states.released(claim, now_us, "its process was never empty", delay_s=30.0)
     command = commands.get(claim.task)
     delay_s = command.retry.delay_s(claim.attempt + 1) if command else 60.0
     return states.overdue(claim, now_us, delay_s)

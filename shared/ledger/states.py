@@ -19,8 +19,6 @@ SUSPECT_CRASHES = 2  # one dead process is no evidence: an operator or the OOM k
 POISON_CRASHES = SUSPECT_CRASHES + 2  # two more, alone in the process both times
 MAX_RELEASES = 20  # given back without spending an attempt; after that a release spends one
 DEADLINE_GRACE_S = 10.0  # the worker enforces the timeout; the ledger's deadline is behind it
-SOLO_WAIT_S = 120.0  # a suspect waits at most this long for its process to be empty
-TURN_MARK_US = 1_000  # a deadline this much before the end of that wait says that the suspect has had its turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +41,12 @@ class Claim:
     claimed_at: int
     trace: str | None = None
     parent: str | None = None
-    deadline: int | None = None
     cancel_requested: bool = False
 
     @property
     def suspect(self) -> bool:
         """Must run alone in its process."""
         return self.crashes >= SUSPECT_CRASHES
-
-    @property
-    def waiting(self) -> bool:
-        """A suspect that has not had its turn yet: its deadline still holds the time to wait for an empty process."""
-        return self.suspect and self.deadline is not None and self.deadline > self.turn_deadline
-
-    @property
-    def turn_deadline(self) -> int:
-        """The latest deadline that says that a suspect has had its turn."""
-        return after_us(self.claimed_at, self.timeout_s + DEADLINE_GRACE_S + SOLO_WAIT_S) - TURN_MARK_US
 
 
 @dataclass(frozen=True, slots=True)

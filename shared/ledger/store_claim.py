@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.db.sql import Connection, Row, Statement
-from shared.kernel.clock import SECOND_US, after_us
-from shared.ledger.states import DEADLINE_GRACE_S, SOLO_WAIT_S, SUSPECT_CRASHES, Claim
+from shared.kernel.clock import SECOND_US
+from shared.ledger.states import DEADLINE_GRACE_S, Claim
 
 _COLUMNS = """id, task, args, tenant, queue, fence, incarnation, attempt, max_attempts, crashes, releases, timeout_s,
-              created_at, claimed_at, trace, parent, deadline, cancel_requested_at"""
+              created_at, claimed_at, trace, parent, cancel_requested_at"""
 
 CLAIM = Statement(
     "claim",
@@ -30,15 +30,6 @@ CLAIM = Statement(
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = CAST(:incarnation AS text) AND tombstone IS NULL)
     RETURNING {_COLUMNS}
-    """,
-)
-
-TAKE_TURN = Statement(
-    "take_turn",
-    """
-    UPDATE job SET deadline = :deadline
-     WHERE id = :id AND fence = :fence AND incarnation = :incarnation AND {guard:job.state} = 'running'
-    RETURNING id
     """,
 )
 
@@ -78,16 +69,6 @@ async def claim(connection: Connection, ids: Sequence[str], incarnation: str, no
     }
     found = {row["id"]: to_claim(row) for row in await connection.fetch(CLAIM, values)}
     return [found[job_id] for job_id in dict.fromkeys(ids) if job_id in found]
-
-
-async def take_turn(connection: Connection, held: Claim, now_us: int) -> bool:
-    """A suspect starts now, alone: from here on its process's death counts against it. False: it is not ours any more.
-
-    Until then it only waits beside the one that runs, and must not be blamed for what that one does.
-    """
-    deadline = min(after_us(now_us, held.timeout_s + DEADLINE_GRACE_S), held.turn_deadline)
-    values = {"id": held.id, "fence": held.fence, "incarnation": held.incarnation, "deadline": deadline}
-    return bool(await connection.fetch(TAKE_TURN, values))
 
 
 async def own_running(connection: Connection, incarnation: str, limit: int = 10_000) -> list[Claim]:

@@ -6,9 +6,11 @@ seconds, for jobs that committed late or were given back.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from shared.contracts.command import PRIORITIES
 from shared.db.sql import Connection, Row, Statement
+from shared.ledger.states import SUSPECT_CRASHES
 
 DISPATCH = Statement(
     "dispatch",
@@ -18,7 +20,7 @@ DISPATCH = Statement(
            SELECT id FROM job
             WHERE queue = :queue AND state = 'ready' AND run_at <= :now
             ORDER BY priority, run_at, id LIMIT :room)
-    RETURNING id, priority, run_at
+    RETURNING id, priority, run_at, crashes
     """,
     postgres="""
     WITH picked AS MATERIALIZED (
@@ -32,7 +34,7 @@ DISPATCH = Statement(
          ORDER BY c.priority, c.run_at, c.id LIMIT CAST(:room AS bigint))
     UPDATE job SET state = 'dispatched', dispatched_at = CAST(:now AS bigint)
       FROM picked WHERE job.id = picked.id AND {guard:job.state} = 'ready'
-    RETURNING job.id, job.priority, job.run_at
+    RETURNING job.id, job.priority, job.run_at, job.crashes
     """,
 )
 
@@ -68,17 +70,25 @@ UNDISPATCH = Statement(
 )
 
 
+class Dispatched(NamedTuple):
+    priority: int
+    run_at: int
+    id: str
+    solo: bool  # must run alone in its process
+
+
 def zero_floors() -> list[int]:
     return [0] * PRIORITIES
 
 
 async def dispatch(
     connection: Connection, queue: str, now_us: int, room: int, floors: Sequence[int]
-) -> list[tuple[int, int, str]]:
-    """Mark up to `room` due jobs; returns (priority, run_at, id), in the order in which they are to be published."""
+) -> list[Dispatched]:
+    """Mark up to `room` due jobs; returns them in the order in which they are to be published."""
     values = {"queue": queue, "now": now_us, "room": room, "floors": list(floors)}
     rows = await connection.fetch(DISPATCH, values)
-    return sorted((row["priority"], row["run_at"], row["id"]) for row in rows)
+    marked = (Dispatched(row["priority"], row["run_at"], row["id"], row["crashes"] >= SUSPECT_CRASHES) for row in rows)
+    return sorted(marked)
 
 
 async def next_due(connection: Connection, queue: str, now_us: int) -> int | None:

@@ -82,6 +82,7 @@ class WorkerLife:
         try:
             await store.bury(database, self.incarnation, reason, database.clock.now_us())
             await self._rescue()
+            self._resources.waker.died(self.queue)
         except Exception as error:
             log.warning("incarnation_end_unrecorded", incarnation=self.incarnation, error=repr(error))
         if self._slot is not None:

@@ -1,6 +1,19 @@
-"""Names in Redis: the stream, its one consumer group, and the channel that wakes a queue's relay."""
+"""Names in Redis: the stream, its one consumer group, an entry's one field, the channel that wakes a queue's relay."""
+
+from collections.abc import Mapping
 
 GROUP = "holdfast"
+JOB = "j"  # the field of an entry, whose value is the job's id
+SOLO = "s"  # the same, of a job that must run alone in its process
+
+
+def job_of(fields: Mapping[bytes, bytes] | None) -> tuple[str, bool]:
+    """(job id, whether it runs alone) of an entry; the empty id is a stray that is not ours."""
+    for name, solo in ((JOB, False), (SOLO, True)):
+        value = (fields or {}).get(name.encode())
+        if value is not None:
+            return value.decode(errors="replace"), solo
+    return "", False
 
 
 def stream(queue: str) -> str:
@@ -10,6 +23,3 @@ def stream(queue: str) -> str:
 def wake_channel(queue: str) -> str:
     return f"holdfast:wake:{queue}"
 
-
-def worker_channel(incarnation: str) -> str:
-    return f"holdfast:worker:{incarnation}"

@@ -22,8 +22,8 @@ from shared.kernel.clock import SECOND_US
 from shared.kernel.faultpoints import strike
 from shared.kernel.logs import get_logger
 from shared.ledger import states
-from shared.ledger.states import SOLO_WAIT_S, Claim, Failure, Transition
-from shared.ledger.store_claim import claim, own_running, take_turn
+from shared.ledger.states import Claim, Failure, Transition
+from shared.ledger.store_claim import claim, own_running
 from shared.ledger.store_record import Recorded, record
 from shared.transport.execution import Executor, describe
 from shared.transport.names import GROUP, job_of, stream
@@ -100,8 +100,11 @@ class Pump:
         delay_s = 0.0
         while not stop.is_set() and not self._lost.is_set():
             self._changed.clear()
+            if self._running and (self._solo or self._is_alone()):
+                await self._changed.wait()
+                continue
             if self._solo:
-                await self._run_solo()
+                await self._claim_solo()
                 continue
             free = self._capacity - len(self._running)
             if free <= 0 or len(self._recorder) >= RECORD_WAITING // 2:
@@ -215,18 +218,17 @@ class Pump:
             return states.discarded(held, now_us, failure, started_at=started_us)
         return states.released(held, now_us, "the worker was shutting down", started_at=started_us)
 
-    async def _run_solo(self) -> None:
-        """Read nothing more until nothing runs here; then claim one suspect and run it alone."""
-        if self._running:
-            await self._changed.wait()
-            return
+    async def _claim_solo(self) -> None:
+        """Nothing runs here now: claim one suspect and run it alone. It may be somebody else's by now."""
         entry, job_id = self._solo.popleft()
         claims = await self._claim([job_id])
         self._spawn(self._drop([entry]))
         for held in claims:
             log.warning("running_alone", job=held.id, task=held.task, crashes=held.crashes)
             self._start(held)
-            await self._changed.wait()
+
+    def _is_alone(self) -> bool:
+        return any(running.claim.suspect for running in self._running.values())
 
     # Recording
 
@@ -287,10 +289,7 @@ class Pump:
                 self._spawn(self._recorder.submit(states.released(held, now_us, "an ambiguous claim")))
 
     def _holds(self, job_id: str) -> bool:
-        return (
-            job_id in self._claiming
-            or self._recorder.holds(lambda transition: transition.claim.id == job_id)
-        )
+        return job_id in self._claiming or self._recorder.holds(lambda transition: transition.claim.id == job_id)
 
     def _cancel(self, running: Running, why: Why) -> None:
         running.why = why

@@ -16,11 +16,11 @@ from shared.db.sql import Connection
 from shared.kernel.clock import SECOND_US, Clock
 from shared.ledger import store_dispatch as store
 from shared.ledger.store_incarnation import living
-from shared.transport.names import GROUP, stream
+from shared.transport.names import GROUP, job_of, stream
 
 SETTLE_US = 2 * SECOND_US  # a dispatch this young may still be on its relay's way into the stream
 WINDOW_BOUND = 20_000
-CLAIM_WITHIN_MS = 5_000  # a reader claims at once: after this it has never heard of the entry (the answer was lost)
+CLAIM_WITHIN_MS = 5_000  # a reader claims at once; after this it never heard of the entry, or keeps it to run alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ async def drop_entries(redis: "Redis", queue: str, entries: list[str]) -> None:
 async def _entries(redis: "Redis", queue: str) -> Mapping[str, str]:
     """Entry id → job id, of the whole window; an entry that is not ours has the empty job id and is a stray."""
     found: Any = await redis.xrange(stream(queue), count=WINDOW_BOUND)
-    return {entry.decode(): fields.get(b"j", b"").decode(errors="replace") for entry, fields in found}
+    return {entry.decode(): job_of(fields)[0] for entry, fields in found}
 
 
 async def _held(redis: "Redis", queue: str) -> Mapping[str, tuple[str, int]]:

@@ -15,7 +15,7 @@ from shared.db.sql import Connection
 from shared.kernel.clock import SECOND_US, Clock
 from shared.kernel.faultpoints import strike
 from shared.ledger import store_dispatch as store
-from shared.transport.names import stream
+from shared.transport.names import JOB, SOLO, stream
 from shared.transport.window import Window
 
 POLL_S = 0.5
@@ -23,7 +23,7 @@ FLOOR_LAG_US = 2 * SECOND_US
 FLOORS_LIVE_S = 1.0
 MAX_PICK = 1_000
 _PUBLISH = """
-for i = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'j', ARGV[i]) end
+for i = 1, #ARGV, 2 do redis.call('XADD', KEYS[1], '*', ARGV[i], ARGV[i + 1]) end
 return redis.call('XLEN', KEYS[1])
 """
 
@@ -69,10 +69,10 @@ class QueueRelay:
         picked = await store.dispatch(connection, self.queue, now_us, room, self._current_floors())
         if picked:
             strike("relay.dispatched")
-            ids = [job_id for _, _, job_id in picked]
-            self.window.added(await self._publish(keys=[self._stream], args=ids))
-            for priority, run_at, _ in picked:
-                self._floors[priority] = max(self._floors[priority], run_at - FLOOR_LAG_US)
+            entries = [part for job in picked for part in (SOLO if job.solo else JOB, job.id)]
+            self.window.added(await self._publish(keys=[self._stream], args=entries))
+            for job in picked:
+                self._floors[job.priority] = max(self._floors[job.priority], job.run_at - FLOOR_LAG_US)
         if len(picked) == room:
             return Pass(len(picked), self.window.full_wait_s(), full=True, forgot=forgot)
         return Pass(len(picked), await self._idle_wait_s(connection, now_us), forgot=forgot)

@@ -55,7 +55,7 @@ async def test_redis_restored_from_an_older_snapshot(rig: Rig) -> None:
 
 
 async def test_the_relay_killed_between_commit_and_publish(rig: Rig) -> None:
-    doomed = rig.relay("doomed", HOLDFAST_FAULT_POINTS="relay.dispatched=3")
+    doomed = rig.relay("doomed", HOLDFAST_FAULT_POINTS=f"relay.dispatched=3@{rig.folder}/once")
     rig.worker()
     await rig.enqueue(*LOAD)
     assert doomed.process is not None

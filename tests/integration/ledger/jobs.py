@@ -35,7 +35,7 @@ async def born(database, incarnation):
 
 async def dispatched(database, room=100, now_us=NOW_US):
     """The ids that were picked, in the order in which they are to be published."""
-    return [job_id for _, _, job_id in await dispatch(database, QUEUE, now_us, room, zero_floors())]
+    return [job.id for job in await dispatch(database, QUEUE, now_us, room, zero_floors())]
 
 
 async def claimed(database, incarnation, *jobs, now_us=NOW_US):

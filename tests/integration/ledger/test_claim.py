@@ -4,8 +4,7 @@ import asyncio
 
 from shared.kernel.clock import SECOND_US
 from shared.ledger import states
-from shared.ledger.states import SOLO_WAIT_S
-from shared.ledger.store_claim import claim, own_running, take_turn
+from shared.ledger.store_claim import claim, own_running
 from shared.ledger.store_incarnation import beat, bury, bury_silent, forget, living
 from tests.integration.ledger.jobs import NOW_US, QUEUE, accepted, born, claimed, dispatched, job, recorded, row
 
@@ -81,28 +80,3 @@ async def test_own_running_is_what_the_ledger_thinks_this_incarnation_runs(datab
     assert await own_running(database, inc) == held
     assert await own_running(database, inc, limit=1) == held[:1]
     assert await own_running(database, "inc_b") == []
-
-
-async def test_a_suspect_has_time_to_wait_for_an_empty_process(database):
-    inc = await born(database, "inc_a")
-    now_us = NOW_US
-    await accepted(database, job(1))
-    for _ in range(states.SUSPECT_CRASHES):
-        await dispatched(database, now_us=now_us)
-        (held,) = await claim(database, [job(1).id], inc, now_us)
-        assert not held.suspect
-        await recorded(database, states.crashed(held, now_us, "killed"))
-    await dispatched(database, now_us=now_us)
-    (held,) = await claim(database, [job(1).id], inc, now_us)
-    assert held.suspect
-    waits_s = held.timeout_s + states.DEADLINE_GRACE_S + SOLO_WAIT_S
-    assert (await row(database, held.id))["deadline"] == now_us + round(waits_s * SECOND_US)
-    assert held.waiting
-    assert await take_turn(database, held, now_us)
-    assert not (await own_running(database, inc))[0].waiting
-    assert (await row(database, held.id))["deadline"] == now_us + round((5.0 + states.DEADLINE_GRACE_S) * SECOND_US)
-    at_its_end_us = now_us + round(SOLO_WAIT_S) * SECOND_US
-    assert await take_turn(database, held, at_its_end_us)
-    assert not (await own_running(database, inc))[0].waiting
-    await recorded(database, states.lost(held, now_us, "silent"))
-    assert not await take_turn(database, held, now_us), "it is not ours any more"

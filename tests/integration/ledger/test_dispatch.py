@@ -37,7 +37,7 @@ async def test_a_floor_never_hides_what_lies_above_it(database):
     await accepted(database, job(1, run_at=NOW_US - 5), job(2, run_at=NOW_US))
     floors = zero_floors()
     floors[5] = NOW_US
-    taken = [job_id for _, _, job_id in await dispatch(database, QUEUE, NOW_US, 10, floors)]
+    taken = [job.id for job in await dispatch(database, QUEUE, NOW_US, 10, floors)]
     assert job(2).id in taken
     assert job(2).id not in await dispatched(database)
     assert (await row(database, job(1).id))["state"] in ("ready", "dispatched")

@@ -10,7 +10,7 @@ from shared.contracts.retry import Schedule
 from shared.kernel.clock import SECOND_US, ManualClock
 from shared.ledger import rescue as rescue_module
 from shared.ledger.rescue import rescue
-from shared.ledger.store_claim import claim, take_turn
+from shared.ledger.store_claim import claim
 from shared.ledger.store_incarnation import bury
 from tests.integration.ledger.jobs import NOW_US, QUEUE, accepted, born, claimed, dispatched, job, row, rows
 
@@ -63,36 +63,11 @@ async def test_crashes_alone_end_as_poison(database, clock):
         await dispatched(database)
         (held,) = await claim(database, [job(1).id], inc, NOW_US)
         assert held.suspect == (number >= 2)
-        if held.suspect:
-            assert await take_turn(database, held, NOW_US)
         await bury(database, inc, "crash: signal 9", NOW_US)
         await rescue(database, COMMANDS)
     stored = await row(database, job(1).id)
     assert (stored["state"], stored["error_type"], stored["crashes"]) == ("dead", "poison", 4)
     assert "signal 9" in stored["error_message"]
-
-
-async def test_a_suspect_that_waits_for_its_turn_is_blamed_for_nothing(database, clock):
-    await accepted(database, job(1), job(2), job(3))
-    for number in range(2):
-        inc = await born(database, f"inc_{number}")
-        await dispatched(database)
-        await claim(database, [job(1).id, job(2).id, job(3).id], inc, NOW_US)
-        await bury(database, inc, "crash: signal 9", NOW_US)
-        await rescue(database, COMMANDS)
-    inc = await born(database, "inc_2")
-    await dispatched(database)
-    alone, *_ = await claim(database, [job(1).id, job(2).id, job(3).id], inc, NOW_US)
-    await take_turn(database, alone, NOW_US)
-    clock.advance(150)
-    assert (await rescue(database, COMMANDS)).reasons == {"timed_out": 1, "released": 2}
-    await dispatched(database, now_us=clock.now_us() + 30 * SECOND_US)
-    again = await claim(database, [job(1).id, job(2).id, job(3).id], inc, clock.now_us())
-    await take_turn(database, again[0], clock.now_us())
-    await bury(database, inc, "crash: signal 9", clock.now_us())
-    assert (await rescue(database, COMMANDS)).reasons == {"crashed": 1, "lost": 2}
-    assert [(await row(database, job(n).id))["crashes"] for n in (1, 2, 3)] == [3, 2, 2]
-    assert [(await row(database, job(n).id))["attempt"] for n in (1, 2, 3)] == [1, 0, 0]
 
 
 async def test_two_rescuers_take_a_job_back_once(database, clock):
