@@ -41,7 +41,7 @@ def create_app(settings: CoreSettings | None = None, webhooks: WebhooksSettings 
     return build_app(
         "Holdfast webhooks",
         core,
-        [endpoints.router, events.router, deliveries.router],
+        [events.router, endpoints.router, deliveries.router],  # in this order routes are tried: the hottest first
         owners=[LEDGER, OWNER],
         opened=opened,
     )

@@ -13,14 +13,15 @@ from services.webhooks.patterns import TYPE_MAX_CHARS, is_event_type
 from shared.kernel.errors import BadInput, TooLarge
 
 PAYLOAD_MAX_BYTES: Final = 256 * 1024
+# Not orjson: it writes an infinity as null, and has no integers above 64 bits.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def encode_body(event_type: str, timestamp: str, data: Mapping[str, Any]) -> str:
     """The body as text. Raises TooLarge past PAYLOAD_MAX_BYTES of UTF-8, BadInput for what is not JSON."""
     document = {"type": event_type, "timestamp": timestamp, "data": data}
     try:
-        # Not orjson: it writes an infinity as null, and has no integers above 64 bits.
-        body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        body = _ENCODER.encode(document)
         size = len(body) if body.isascii() else len(body.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"data is not JSON: {error}", pointer="/data") from error

@@ -74,7 +74,7 @@ async def event_tenant(connection: Connection, event_id: str) -> str | None:
     return rows[0]["tenant"] if rows else None
 
 
-async def read_event(database: Database, event_id: str, tenant: str) -> Mapping[str, Any] | None:
+async def find_event(database: Database, event_id: str, tenant: str) -> Mapping[str, Any] | None:
     """The row, and `states`: how many of its deliveries are in which stored state."""
     async with database.reader.connect() as connection:
         row = (await connection.execute(_EVENT, {"id": event_id, "tenant": tenant})).mappings().first()

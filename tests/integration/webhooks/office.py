@@ -36,7 +36,7 @@ from shared.kernel.ids import new_id
 from shared.kernel.settings import CoreSettings
 from shared.ledger.schema import LEDGER
 from shared.ledger.store_claim import claim
-from shared.ledger.store_dispatch import dispatch, next_due, zero_floors
+from shared.ledger.store_dispatch import dispatch, dispatched, next_due, zero_floors
 from shared.ledger.store_incarnation import born
 from shared.ledger.store_record import record
 from shared.runtime.callers import create_key
@@ -146,8 +146,9 @@ class Office:
 
     async def work_once(self) -> None:
         now_us = self.database.clock.now_us()
-        picked = await dispatch(self.database, "webhooks", now_us, 1_000, zero_floors())
-        claims = await claim(self.database, [job_id for *_, job_id in picked], self.incarnation, now_us)
+        await dispatch(self.database, "webhooks", now_us, 1_000, zero_floors())
+        picked = await dispatched(self.database, "webhooks", 1_000)
+        claims = await claim(self.database, [row["id"] for row in picked], self.incarnation, now_us)
         ended = await asyncio.gather(*(self.executor.run(held) for held in claims))
         transitions = [transition for transition in ended if transition is not None]
         async with self.database.transaction() as connection:
