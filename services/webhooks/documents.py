@@ -12,7 +12,7 @@ from shared.ledger.states import shown_state
 Row = Mapping[str, Any]
 
 
-def endpoint_document(endpoint: Endpoint, now_us: int, header_names: Sequence[str]) -> dict[str, Any]:
+def endpoint_document(endpoint: Endpoint, now_us: int, header_names: Sequence[str] | None) -> dict[str, Any]:
     """Without its secret: that is shown when it is made, and never again."""
     overlap = endpoint.previous_until if (endpoint.previous_until or 0) > now_us else None
     return {
@@ -22,7 +22,7 @@ def endpoint_document(endpoint: Endpoint, now_us: int, header_names: Sequence[st
         "event_types": orjson.loads(endpoint.event_types),
         "retry_schedule_s": orjson.loads(endpoint.retry_schedule_s) if endpoint.retry_schedule_s else None,
         "timeout_s": endpoint.timeout_s,
-        "header_names": list(header_names),
+        "header_names": header_names,
         "metadata": orjson.loads(endpoint.meta),
         "enabled": endpoint.enabled,
         "disabled_reason": endpoint.disabled_reason,

@@ -15,7 +15,7 @@ from services.webhooks.headers import HeaderRefused, check_headers
 from services.webhooks.models import Endpoint
 from services.webhooks.patterns import PATTERNS_MAX, is_pattern
 from services.webhooks.retry import DELAYS_MAX
-from services.webhooks.secrets import Box
+from services.webhooks.secrets import Box, UnsealError
 from services.webhooks.signing import new_secret
 from services.webhooks.targets import headers_context, secret_context
 from shared.contracts.retry import Delay
@@ -113,6 +113,8 @@ def make(given: NewEndpoint, tenant: str, box: Box, policy: AddressPolicy, now_u
 def change(endpoint: Endpoint, given: EndpointChange, box: Box, policy: AddressPolicy, now_us: int) -> None:
     """Raises BadInput, and has then changed nothing that is kept."""
     values = given.model_dump(exclude_unset=True)
+    if not values:
+        return
     if "url" in values:
         values["url"] = _vetted(values["url"], policy)
     if "headers" in values:
@@ -126,7 +128,7 @@ def change(endpoint: Endpoint, given: EndpointChange, box: Box, policy: AddressP
     if "description" in values:
         values["description"] = values["description"] or ""
     if "enabled" in values:
-        switch(endpoint, on=values.pop("enabled"), now_us=now_us)
+        _switch(endpoint, on=values.pop("enabled"))
     for name, value in values.items():
         setattr(endpoint, name, value)
     _changed(endpoint, now_us)
@@ -136,8 +138,7 @@ def switch(endpoint: Endpoint, *, on: bool, now_us: int) -> bool:
     """True when it was the other way before."""
     if endpoint.enabled == on:
         return False
-    endpoint.enabled = on
-    endpoint.disabled_reason = None if on else "disabled by request"
+    _switch(endpoint, on=on)
     _changed(endpoint, now_us)
     return True
 
@@ -166,11 +167,20 @@ def check_version(endpoint: Endpoint, if_match: str | None) -> None:
         )
 
 
-def header_names(endpoint: Endpoint, box: Box) -> list[str]:
-    """Values of custom headers are kept secret: they may be somebody's credentials."""
+def header_names(endpoint: Endpoint, box: Box) -> list[str] | None:
+    """Their values are kept secret: they may be somebody's credentials. None when no key at hand opens them."""
     if endpoint.headers is None:
         return []
-    return sorted(orjson.loads(box.open(endpoint.headers, headers_context(endpoint.id))))
+    try:
+        return sorted(orjson.loads(box.open(endpoint.headers, headers_context(endpoint.id))))
+    except UnsealError:
+        return None  # shown rather than raised: the endpoint must stay visible, so that its headers can be given anew
+
+
+def _switch(endpoint: Endpoint, *, on: bool) -> None:
+    if endpoint.enabled != on:
+        endpoint.enabled = on
+        endpoint.disabled_reason = None if on else "disabled by request"
 
 
 def _changed(endpoint: Endpoint, now_us: int) -> None:

@@ -45,6 +45,12 @@ async def test_an_endpoint_is_registered_changed_and_removed(office: Office) -> 
     assert (off["enabled"], off["disabled_reason"]) == (False, "disabled by request")
     on = await office.ok(office.client.post(f"{path}/enable"))
     assert (on["enabled"], on["disabled_reason"], on["version"]) == (True, None, 4)
+    same = await office.client.patch(path, json={})
+    assert same.headers["etag"] == '"4"'
+    switched = await office.client.patch(path, json={"enabled": False, "timeout_s": 7})
+    assert (switched.headers["etag"], switched.json()["disabled_reason"]) == ('"5"', "disabled by request")
+    await office.run("UPDATE webhooks_endpoints SET headers = 'hf1.nokey.AAAA' WHERE id = :id", id=made["id"])
+    assert (await office.ok(office.client.get(path)))["header_names"] is None
     await office.ok(office.client.delete(path), 204)
     assert (await office.client.get(path)).status_code == 404
 
