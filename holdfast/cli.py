@@ -89,7 +89,12 @@ def migrate(*, as_json: Json = False) -> None:
 
 @jobs.command("list")
 def jobs_list(
-    state: str | None = None, queue: str | None = None, task: str | None = None, limit: int = 50, *, as_json: Json = False
+    state: str | None = None,
+    queue: str | None = None,
+    task: str | None = None,
+    limit: int = 50,
+    *,
+    as_json: Json = False,
 ) -> None:
     """The newest jobs."""
     page = connect().get("/v1/jobs", state=state, queue=queue, task=task, limit=limit)

@@ -1,4 +1,4 @@
-"""The command line's HTTP client: to the system in the local data directory, or to any other by HOLDFAST_URL and _API_KEY."""
+"""The command line's HTTP client: to the local system, or to any other by HOLDFAST_URL and HOLDFAST_API_KEY."""
 
 import os
 from typing import Any

@@ -1,6 +1,7 @@
 """One HTTP process for a laptop: the three services' apps behind one port, told apart by path.
 
-In the cluster each app is a Deployment of its own; here they share one process. `/readyz` is ready when every role of the system is.
+In the cluster each app is a Deployment of its own; here they share one process. `/readyz` is ready when every role of
+the system is.
 """
 
 from contextlib import AsyncExitStack
@@ -85,4 +86,3 @@ class Front:
 def create_app() -> Front:
     logs.configure(load(CoreSettings).log_level)
     return Front({"api": create_api(), "webhooks": create_webhooks(), "media": create_media()})
-

@@ -17,12 +17,13 @@ async def run_audit(database_url: str) -> dict[str, Any]:
     database = Database(database_url, pool=2)
     try:
         problems = await schema_problems(database, [LEDGER])
-        if problems:
-            raise Misconfigured(problems[0])
-        return (await audit(database)).report()
+        report = (await audit(database)).report() if not problems else {}
     except Exception as error:
         if is_transient(error):
             raise Misconfigured(f"the database does not answer: {error}") from None
         raise
     finally:
         await database.close()
+    if problems:
+        raise Misconfigured(problems[0])
+    return report

@@ -27,7 +27,6 @@ class Keep:
 
 
 async def serve(port: int, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -38,5 +37,6 @@ async def serve(port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))

@@ -34,7 +34,7 @@ def active_workers(place: Place, queue: str, state_dir: Path | None = None) -> l
     held = []
     for line in Path("/proc/locks").read_text().splitlines():
         parts = line.split()
-        if len(parts) >= 6 and parts[1] == "POSIX" and parts[3] == "WRITE" and parts[5].rsplit(":", 1)[-1] in inodes:  # noqa: PLR2004
+        if len(parts) >= 6 and parts[1] == "POSIX" and parts[3] == "WRITE" and parts[5].rsplit(":", 1)[-1] in inodes:
             held.append(int(parts[4]))
     return sorted(held)
 

@@ -140,7 +140,7 @@ class System:
         known = json.loads(file.read_text()) if file.exists() else {}
         if self.database_url in known:
             return str(known[self.database_url])
-        settings = CoreSettings(database_url=self.database_url, redis_url=self.valkey.url)  # type: ignore[arg-type]
+        settings = CoreSettings(database_url=self.database_url, redis_url=self.valkey.url)
         async with open_resources(settings) as resources, open_tx(resources.database) as tx:
             _, key = await create_key(tx, name="local", tenant="default", scopes=["*"])
         self.place.write_secret(file.name, json.dumps({**known, self.database_url: key}))

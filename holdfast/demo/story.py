@@ -18,7 +18,7 @@ WAIT_S = 30.0
 Say = Callable[[str], None]
 
 
-class Broken(Exception):  # noqa: N818 - what the demo found
+class Broken(Exception):
     """A promise did not hold."""
 
 

@@ -1,4 +1,4 @@
-"""Taking in an upload: the raw body or one file of a form, streamed into storage under a key that nothing refers to yet.
+"""Taking in an upload: the raw body or one file of a form, streamed into storage under a key that nothing knows yet.
 
 Nothing is visible until the asset's row commits; what is not committed is deleted again. Refuses empty bodies, forms
 without exactly one file, and whatever passes the limit, before it is stored.

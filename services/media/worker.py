@@ -1,4 +1,4 @@
-"""The media service's worker: `taskiq worker services.media.worker:create_broker --receiver shared.transport.receiver:…`.
+"""The media service's worker: `taskiq worker services.media.worker:create_broker --receiver …`.
 
 Its concurrency should be twice the slots: one call running and one at hand for each, so that no slot idles.
 """

@@ -29,7 +29,7 @@ class Schedule(BaseModel):
 
 
 class Exponential(BaseModel):
-    """Full jitter: uniform between 0 and `min(cap_s, base_s * 2**(n-1))`, so that failures do not come back together."""
+    """Full jitter: uniform from 0 to `min(cap_s, base_s * 2**(n-1))`, so that failures do not come back together."""
 
     model_config = ConfigDict(frozen=True)
     kind: Literal["exponential"] = "exponential"

@@ -31,18 +31,20 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         words = str(error)
         return any(part in words for part in ("locked", "busy", "full", "I/O", "unable to open"))
-    if isinstance(error, ValueError) and "no active connection" in str(error):
-        return True  # aiosqlite's word for a connection that is gone
     if isinstance(error, DBAPIError):
-        if error.connection_invalidated or isinstance(error, InterfaceError):
+        return _wraps_transient(error)
+    return isinstance(error, ValueError) and "no active connection" in str(error)  # aiosqlite's, of a closed one
+
+
+def _wraps_transient(error: DBAPIError) -> bool:
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    cause: BaseException | None = error.orig
+    while cause is not None:
+        if not isinstance(cause, DBAPIError) and is_transient(cause):
             return True
-        cause: BaseException | None = error.orig
-        while cause is not None:
-            if not isinstance(cause, DBAPIError) and is_transient(cause):
-                return True
-            cause = cause.__cause__
-        return isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.Error)
-    return False
+        cause = cause.__cause__
+    return isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.Error)
 
 
 def is_unique_violation(error: BaseException) -> bool:

@@ -84,9 +84,13 @@ def judge(owner: Owner, version: str | None) -> str | None:
     if version is None:
         return f"the {owner.name} schema is not there: run the migrations"
     if int(version) < owner.oldest:
-        return f"the {owner.name} schema is at {version}, this code needs {owner.oldest:04d} or later: run the migrations"
+        return (
+            f"the {owner.name} schema is at {version}, this code needs {owner.oldest:04d} or later: run the migrations"
+        )
     if int(version) > owner.newest:
-        return f"the {owner.name} schema is at {version}, this code knows only up to {owner.newest:04d}: deploy newer code"
+        return (
+            f"the {owner.name} schema is at {version}, this code knows only up to {owner.newest:04d}: deploy newer code"
+        )
     return None
 
 

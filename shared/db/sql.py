@@ -2,8 +2,9 @@
 
 `:name` is a parameter. `{any:ids}` is "is one of this list". `{rows}` is the relation of the rows passed beside the
 parameters, whose columns and types the statement declares: arrays through `unnest` on PostgreSQL (2 µs a row),
-`json_each` on SQLite. `{guard:job.state}` is a column that is checked and must not choose the index: rows come by primary
-key, and a partial index on that state would be walked with all its dead entries. Where one text cannot serve both, `postgres` replaces it; a conformance suite runs both.
+`json_each` on SQLite. `{guard:job.state}` is a column that is checked and must not choose the index: rows come by
+primary key, and a partial index on that state would be walked with all its dead entries. Where one text cannot serve
+both, `postgres` replaces it; a conformance suite runs both.
 """
 
 import re

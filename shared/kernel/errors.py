@@ -1,14 +1,14 @@
 """The tree of errors that Holdfast raises on purpose; every one knows its code and its HTTP status.
 
-    HoldfastError
-    ├── BadInput          422  what was sent cannot be accepted; `pointer` says where
-    ├── NotAllowed        401 / 403
-    ├── NotFound          404
-    ├── Conflict          409  the state of the thing does not allow it
-    ├── TooLarge          413  a named bound was passed
-    ├── Overloaded        429  a bounded queue is full; `retry_after_s` says when to come back
-    ├── Unavailable       503  a part that this needs is not there
-    └── Misconfigured     exit 2 of the command line: a setting, a port, a missing dependency
+HoldfastError
+├── BadInput          422  what was sent cannot be accepted; `pointer` says where
+├── NotAllowed        401 / 403
+├── NotFound          404
+├── Conflict          409  the state of the thing does not allow it
+├── TooLarge          413  a named bound was passed
+├── Overloaded        429  a bounded queue is full; `retry_after_s` says when to come back
+├── Unavailable       503  a part that this needs is not there
+└── Misconfigured     exit 2 of the command line: a setting, a port, a missing dependency
 """
 
 from typing import Any

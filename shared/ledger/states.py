@@ -99,7 +99,9 @@ def completed(
 
 def _cancelled(left: Transition) -> Transition:
     """Somebody asked to cancel while it ran: whatever would have brought it back ends it instead."""
-    return replace(left, state="cancelled", run_at=None, failure=Failure("Cancelled", "cancelled on request", "cancelled"))
+    return replace(
+        left, state="cancelled", run_at=None, failure=Failure("Cancelled", "cancelled on request", "cancelled")
+    )
 
 
 def failed(
@@ -122,7 +124,9 @@ def failed(
     return replace(left, state="ready", run_at=after_us(now_us, delay_s))
 
 
-def dead(claim: Claim, now_us: int, failure: Failure, *, started_at: int | None, detail: str | None = None) -> Transition:
+def dead(
+    claim: Claim, now_us: int, failure: Failure, *, started_at: int | None, detail: str | None = None
+) -> Transition:
     return failed(claim, now_us, failure, started_at=started_at, delay_s=None, detail=detail)
 
 
@@ -170,14 +174,17 @@ def crashed(claim: Claim, now_us: int, how: str) -> Transition:
     if claim.cancel_requested:
         return _cancelled(left)
     if crashes >= POISON_CRASHES:
-        words = f"poison: its process died {crashes} times under it, the last {crashes - SUSPECT_CRASHES} times alone; {how}"
+        alone = crashes - SUSPECT_CRASHES
+        words = f"poison: its process died {crashes} times under it, the last {alone} times alone; {how}"
         return replace(left, state="dead", failure=Failure("poison", words, "poison"))
     return left
 
 
 def overdue(claim: Claim, now_us: int, delay_s: float | None) -> Transition:
     """The ledger's deadline has passed and the worker has not ended the attempt."""
-    failure = Failure("DeadlineExceeded", f"still running past its deadline ({claim.timeout_s:g} s and grace)", "deadline")
+    failure = Failure(
+        "DeadlineExceeded", f"still running past its deadline ({claim.timeout_s:g} s and grace)", "deadline"
+    )
     return failed(claim, now_us, failure, started_at=claim.claimed_at, delay_s=delay_s, outcome="timed_out")
 
 

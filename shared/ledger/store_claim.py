@@ -25,7 +25,8 @@ CLAIM = Statement(
     """,
     postgres=f"""
     UPDATE job
-       SET state = 'running', fence = fence + 1, incarnation = CAST(:incarnation AS text), claimed_at = CAST(:now AS bigint),
+       SET state = 'running', fence = fence + 1, incarnation = CAST(:incarnation AS text),
+           claimed_at = CAST(:now AS bigint),
            deadline = CAST(:now AS bigint) + CAST((timeout_s + CAST(:grace AS float8)) * {SECOND_US} AS bigint)
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = CAST(:incarnation AS text) AND tombstone IS NULL)

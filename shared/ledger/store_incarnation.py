@@ -21,7 +21,10 @@ BEAT = Statement(
 )
 BURY = Statement(
     "incarnation_bury",
-    "UPDATE incarnation SET tombstone = :reason, tombstoned_at = :now WHERE id = :id AND tombstone IS NULL RETURNING id",
+    """
+    UPDATE incarnation SET tombstone = :reason, tombstoned_at = :now WHERE id = :id AND tombstone IS NULL
+    RETURNING id
+    """,
 )
 BURY_SILENT = Statement(
     "incarnation_bury_silent",
@@ -32,7 +35,10 @@ BURY_SILENT = Statement(
 )
 LIVING = Statement(
     "incarnation_living",
-    "SELECT id, queue, role, host, pid, capacity, beat, started_at FROM incarnation WHERE tombstone IS NULL ORDER BY id",
+    """
+    SELECT id, queue, role, host, pid, capacity, beat, started_at FROM incarnation
+     WHERE tombstone IS NULL ORDER BY id
+    """,
 )
 FORGET = Statement(
     "incarnation_forget",

@@ -27,7 +27,9 @@ _SET = """
       FROM {rows} AS i
      WHERE job.id = i.id AND job.fence = i.fence AND job.incarnation = i.incarnation AND {guard:job.state} = 'running'
 """
-_ATTEMPT = "job_id, fence, incarnation, started_at, finished_at, outcome, error_type, error_message, error_trace, detail"
+_ATTEMPT = (
+    "job_id, fence, incarnation, started_at, finished_at, outcome, error_type, error_message, error_trace, detail"
+)
 _PICK = _ATTEMPT.replace("job_id", "i.id").replace(", ", ", i.")
 
 END_ATTEMPTS = Statement(

@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from shared.db.engine import Database
 from shared.kernel.logs import get_logger
@@ -18,6 +17,7 @@ from shared.kernel.settings import CoreSettings
 from shared.ledger.states import Claim
 from shared.ledger.store_claim import own_running
 from shared.ledger.store_incarnation import beat
+from shared.runtime.heartbeat import touch
 
 EXIT_WEDGED = 70
 log = get_logger(__name__)
@@ -71,7 +71,7 @@ class Beat:
                     break
             except Exception as error:
                 log.warning("beat_failed", incarnation=self._incarnation, error=repr(error))
-            self._touch(self._settings.state_dir / "heartbeat")
+            touch(self._settings.state_dir)
             await self._pause()
         await database.close()
 
@@ -110,10 +110,3 @@ class Beat:
             self._loop.call_soon_threadsafe(action, *values)
         except RuntimeError:  # the loop is closed: the process is on its way out
             self._stop.set()
-
-    @staticmethod
-    def _touch(path: Path) -> None:
-        try:
-            path.touch()
-        except OSError as error:
-            log.warning("heartbeat_file", error=repr(error))

@@ -66,7 +66,7 @@ class Vault(Protocol):
     def open(self, token: str, context: str) -> str: ...
 
 
-class Replay(Exception):  # noqa: N818 - not an error: the answer has been given before
+class Replay(Exception):
     """Leaves `tx()` before its block runs; the app's handler turns it into the stored answer."""
 
     def __init__(self, response: Response) -> None:

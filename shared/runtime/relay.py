@@ -8,7 +8,6 @@ import contextlib
 import signal
 import sys
 from functools import partial
-from pathlib import Path
 
 import uvloop
 from redis.asyncio import Redis
@@ -19,6 +18,7 @@ from shared.db.sql import Connection
 from shared.kernel import faultpoints, logs
 from shared.kernel.errors import Misconfigured
 from shared.kernel.settings import CoreSettings, load
+from shared.runtime.heartbeat import touch
 from shared.runtime.lifecycle import pause, run_forever
 from shared.runtime.rescuer import Rescuer
 from shared.runtime.resources import Resources, connect_redis, open_resources
@@ -26,11 +26,12 @@ from shared.runtime.schema import wait_for_schema
 from shared.transport.names import wake_channel
 from shared.transport.reconcile import reconcile_window
 from shared.transport.relay import QueueRelay
-from shared.transport.wake import DEATH
 from shared.transport.telemetry import REDISPATCHED, RESCUES, STRAYS
+from shared.transport.wake import DEATH
 
 RECONCILE_S = 5.0
 STANDBY_S = 0.5
+LOOK_S = 1.0  # at the beats of others: more often than they beat, so that a silence is measured closely
 log = logs.get_logger(__name__)
 
 
@@ -65,8 +66,8 @@ class RelayProcess:
         for queue in rescued.queues & self._nudges.keys():
             self._deaths.add(queue)
             self._nudges[queue].set()
-        _touch(self._resources.settings.state_dir)
-        return self._resources.settings.beat_s if not rescued.reasons else 0.1
+        touch(self._resources.settings.state_dir)
+        return min(LOOK_S, self._resources.settings.beat_s) if not rescued.reasons else 0.1
 
     async def _hold(self, queue: str) -> float:
         """Stand by for the queue's lock; while it is held, relay until a failure gives it up."""
@@ -132,11 +133,6 @@ class RelayProcess:
         return 0.0
 
 
-def _touch(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        (folder / "heartbeat").touch()
-
-
 async def serve(settings: CoreSettings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -144,7 +140,7 @@ async def serve(settings: CoreSettings) -> None:
         loop.add_signal_handler(signum, stop.set)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     async with open_resources(settings) as resources:
-        if await wait_for_schema(resources.database, stop):
+        if await wait_for_schema(resources.database, stop, settings.state_dir):
             await RelayProcess(resources, stop).run()
 
 

@@ -42,14 +42,14 @@ def make_broker(
         life = WorkerLife(resources, queue, capacity)
 
         async def ready(stop: asyncio.Event) -> bool:
-            return await wait_for_schema(resources.database, stop, owners_of(queue)) and await life.take_place(stop)
+            return await wait_for_schema(
+                resources.database, stop, settings.state_dir, owners_of(queue)
+            ) and await life.take_place(stop)
 
         actions: list[Callable[[], Awaitable[None]]] = []
         if on_active is not None:
             actions.append(lambda: on_active(app))
-        return WorkerProcess(
-            resources.database, resources.redis, resources.waker.wake, life, ready, capacity, actions
-        )
+        return WorkerProcess(resources.database, resources.redis, resources.waker.wake, life, ready, capacity, actions)
 
     broker.process_factory = process
     return broker

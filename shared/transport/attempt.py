@@ -25,7 +25,7 @@ RESULT_LIMIT_BYTES = 64 * 1024
 DETAIL_LIMIT_BYTES = 64 * 1024
 
 
-class Retry(Exception):  # noqa: N818 - an instruction, not an error
+class Retry(Exception):
     """Fail this attempt and run again after `after_s` seconds, if an attempt is left."""
 
     def __init__(self, after_s: float, reason: str = "") -> None:
@@ -33,15 +33,15 @@ class Retry(Exception):  # noqa: N818 - an instruction, not an error
         self.after_s = after_s
 
 
-class Dead(Exception):  # noqa: N818
+class Dead(Exception):
     """Give up now: the job goes to the dead letters with this reason."""
 
 
-class Discard(Exception):  # noqa: N818
+class Discard(Exception):
     """The work is not wanted any more: the job ends as cancelled."""
 
 
-class Stale(Exception):  # noqa: N818
+class Stale(Exception):
     """Somebody else's decision about this job came first; nothing of this attempt may be written."""
 
 

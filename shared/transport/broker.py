@@ -69,7 +69,9 @@ class HoldfastBroker(RedisStreamBroker):
         content = orjson.loads(message.message)
         command_type = self.commands.get(message.task_name)
         if command_type is None:
-            raise Misconfigured(f"no command is named {message.task_name}: define its class in shared/contracts/commands")
+            raise Misconfigured(
+                f"no command is named {message.task_name}: define its class in shared/contracts/commands"
+            )
         if len(content["args"]) != 1 or content["kwargs"]:
             raise Misconfigured(f"{message.task_name} takes one {command_type.__name__}, positionally")
         command = command_type.model_validate(content["args"][0])
@@ -89,7 +91,8 @@ class HoldfastBroker(RedisStreamBroker):
 
     def listen(self) -> AsyncGenerator[AckableMessage, None]:
         raise Misconfigured(
-            "start this worker with --receiver shared.transport.receiver:HoldfastReceiver: the stream holds job ids, not messages"
+            "start this worker with --receiver shared.transport.receiver:HoldfastReceiver: "
+            "the stream holds job ids, not messages"
         )
 
     def _accept(self) -> Acceptor:
@@ -110,7 +113,7 @@ class LedgerResults(AsyncResultBackend[Any]):
     async def is_result_ready(self, task_id: str) -> bool:
         return (await self._read(task_id))["state"] in TERMINAL
 
-    async def get_result(self, task_id: str, with_logs: bool = False) -> TaskiqResult[Any]:
+    async def get_result(self, task_id: str, with_logs: bool = False) -> TaskiqResult[Any]:  # noqa: ARG002 - Taskiq's
         row = await self._read(task_id)
         if row["state"] not in TERMINAL:
             raise JobFailed(f"{task_id} is {row['state']}: it has no result yet")

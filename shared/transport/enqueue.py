@@ -19,7 +19,7 @@ from shared.ledger.store_accept import NewJob, accept, new_job
 async def enqueue(tx: Tx, command: Command, *, tenant: str, run_at: int | None = None, **options: Any) -> str:
     """Accept one command in the caller's transaction; returns the job's id.
 
-    `run_at` is microseconds since the epoch (now by default); options are those of `new_job`. Raises BadInput, TooLarge.
+    `run_at` is microseconds since the epoch (default: now); options are those of `new_job`. Raises BadInput, TooLarge.
     """
     job = new_job(command, tenant=tenant, now_us=tx.now_us, run_at=run_at, **options)
     await enqueue_all(tx, [job])
@@ -33,7 +33,7 @@ async def enqueue_all(tx: Tx, jobs: Sequence[NewJob]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What one caller wants durable at once. Every statement must be harmless when repeated (ON CONFLICT DO NOTHING)."""
+    """What one caller wants durable at once. Every statement must do nothing when repeated (ON CONFLICT DO NOTHING)."""
 
     jobs: Sequence[NewJob]
     inserts: Sequence[tuple[Statement, Sequence[Sequence[Any]]]] = ()

@@ -199,7 +199,9 @@ class Executor:
 
 def unknown_task(claim: Claim, now_us: int, patience_s: float) -> Transition:
     """During a rolling deploy another worker may know the task: give it back, with growing pauses, for a while."""
-    waited_s = sum(_UNKNOWN_TASK_DELAYS_S[: claim.releases]) + 60.0 * max(0, claim.releases - len(_UNKNOWN_TASK_DELAYS_S))
+    waited_s = sum(_UNKNOWN_TASK_DELAYS_S[: claim.releases]) + 60.0 * max(
+        0, claim.releases - len(_UNKNOWN_TASK_DELAYS_S)
+    )
     if waited_s >= patience_s or claim.releases >= states.MAX_RELEASES:
         words = f"no worker of queue {claim.queue} knows the task {claim.task!r}; it was given back for {waited_s:g} s"
         failure = Failure("unknown_task", words, fingerprint(claim.task, "unknown_task", ""))
@@ -224,5 +226,3 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 def _overrides(middleware: TaskiqMiddleware, name: str) -> bool:
     return getattr(type(middleware), name) is not getattr(TaskiqMiddleware, name)
-
-

@@ -22,4 +22,3 @@ def stream(queue: str) -> str:
 
 def wake_channel(queue: str) -> str:
     return f"holdfast:wake:{queue}"
-

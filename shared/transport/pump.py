@@ -2,8 +2,8 @@
 
 Never holds more claims than it has slots; a slot is free as soon as its handler has returned, before the commit that
 records it. Suspects (jobs under which processes have died) run alone, and are claimed only when they can: a process
-that dies takes down, and brings under suspicion, nobody but the one that ran. Being declared dead ends the incarnation: its
-handlers are cancelled, nothing of them is written, and the pump goes on as a new one. SIGTERM drains.
+that dies takes down, and brings under suspicion, nobody but the one that ran. Being declared dead ends the
+incarnation: its handlers are cancelled, nothing of them is written, and the pump goes on as a new one. SIGTERM drains.
 """
 
 import asyncio
@@ -39,9 +39,7 @@ log = get_logger(__name__)
 
 
 class Life(Protocol):
-    async def begin(
-        self, *, on_lost: Callable[[], None], on_running: Callable[[Sequence[Claim]], None]
-    ) -> str: ...
+    async def begin(self, *, on_lost: Callable[[], None], on_running: Callable[[Sequence[Claim]], None]) -> str: ...
 
     async def end(self, reason: str = "ended") -> None: ...
 
@@ -237,7 +235,7 @@ class Pump:
         try:
             verdict = await self._recorder.submit(transition)
         except Exception as error:
-            log.error("unrecordable", job=held.id, error=repr(error))
+            log.exception("unrecordable", job=held.id)
             failure = Failure("unrecordable", f"the outcome could not be written: {error}"[:500], "unrecordable")
             now_us = self._database.clock.now_us()
             verdict = await self._recorder.submit(states.dead(held, now_us, failure, started_at=transition.started_at))

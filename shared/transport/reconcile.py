@@ -88,9 +88,7 @@ async def _entries(redis: "Redis", queue: str) -> Mapping[str, str]:
 async def _held(redis: "Redis", queue: str) -> Mapping[str, tuple[str, int]]:
     """Entry id → consumer and milliseconds since its read, of what was read and not yet acknowledged."""
     pending: Any = await redis.xpending_range(stream(queue), GROUP, min="-", max="+", count=WINDOW_BOUND)
-    return {
-        item["message_id"].decode(): (item["consumer"].decode(), item["time_since_delivered"]) for item in pending
-    }
+    return {item["message_id"].decode(): (item["consumer"].decode(), item["time_since_delivered"]) for item in pending}
 
 
 async def _forget_consumers(redis: "Redis", queue: str, alive: set[str]) -> int:

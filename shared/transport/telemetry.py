@@ -9,7 +9,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 JOBS = Counter("holdfast_jobs", "Attempts that ended, by task and outcome", ["task", "outcome"])
 RUN_SECONDS = Histogram("holdfast_run_seconds", "From a handler's start to its end", ["task"], buckets=_SECONDS)
-WAIT_SECONDS = Histogram("holdfast_wait_seconds", "From when a job was due to its handler's start", ["task"], buckets=_SECONDS)
+WAIT_SECONDS = Histogram(
+    "holdfast_wait_seconds", "From when a job was due to its handler's start", ["task"], buckets=_SECONDS
+)
 STALE_WRITES = Counter("holdfast_stale_writes", "Attempts whose outcome was refused by the fence", ["queue"])
 RESCUES = Counter("holdfast_rescues", "Running jobs taken back from who could not finish them", ["reason"])
 STRAYS = Counter("holdfast_stray_entries", "Stream entries that no dispatched job stands behind", ["queue"])

@@ -62,7 +62,9 @@ class Rig:
 
     # Processes
 
-    def worker(self, name: str = "w", *, state: str = "state-0", processes: int = 1, slots: int = 20, **env: str) -> Role:
+    def worker(
+        self, name: str = "w", *, state: str = "state-0", processes: int = 1, slots: int = 20, **env: str
+    ) -> Role:
         command = (
             sys.executable, "-m", "taskiq", "worker", "shared.testing.lab:create_broker",
             "--receiver", "shared.transport.receiver:HoldfastReceiver", "--workers", str(processes),

@@ -22,7 +22,10 @@ async def test_killed_backends(rig: Rig) -> None:
     rig.relay()
     rig.worker()
     await rig.enqueue(*LOAD)
-    kill = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL")
+    kill = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
+    )
     for done in (30, 120, 250, 400):
         await rig.until_ended(done)
         async with rig.database.engine.connect() as connection:
