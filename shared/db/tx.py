@@ -47,9 +47,9 @@ async def open_tx(
 ) -> AsyncIterator[Tx]:
     """Commit when the block ends, roll back when it raises; TimeoutError past `cap_s` of wall time."""
     tx: Tx | None = None
-    async with database.begin() as connection:
+    async with database.begin() as connection:  # noqa: SIM117
         # Nested, so that the cap ends the block and the rollback that follows is outside of it.
-        async with asyncio.timeout(cap_s), AsyncSession(bind=connection, expire_on_commit=False) as session:  # noqa: SIM117
+        async with asyncio.timeout(cap_s), AsyncSession(bind=connection, expire_on_commit=False) as session:
             tx = Tx(session, database)
             token = current_tx.set(tx)
             try:

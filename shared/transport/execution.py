@@ -74,6 +74,15 @@ class Executor:
         finally:
             current_attempt.reset(token)
 
+    def failed_on_its_own(self, claim: Claim, started_at: int) -> Transition:
+        """The handler ended by a CancelledError that nobody of ours sent: a failure like any other."""
+        kind = self._broker.commands.get(claim.task)
+        delay_s = kind.retry.delay_s(claim.attempt + 1) if kind else None
+        failure = Failure(
+            "CancelledError", "the handler cancelled itself", fingerprint(claim.task, "CancelledError", "")
+        )
+        return states.failed(claim, self._database.clock.now_us(), failure, started_at=started_at, delay_s=delay_s)
+
     async def _attempt(self, attempt: Attempt, handler: Callable[..., Any], command: Command) -> Transition | None:
         claim = attempt.claim
         limit = asyncio.timeout(claim.timeout_s)

@@ -214,6 +214,8 @@ class Pump:
         if why == "cancel":
             failure = Failure("Cancelled", "cancelled on request while it ran", "cancelled")
             return states.discarded(held, now_us, failure, started_at=started_us)
+        if why is None:
+            return self._executor.failed_on_its_own(held, started_us)
         return states.released(held, now_us, "the worker was shutting down", started_at=started_us)
 
     async def _claim_solo(self) -> None:

@@ -38,9 +38,9 @@ async def reconcile_window(
     The queue's own relay publishes between passes, never during one, and passes `settle_us` = 0.
     """
     await ensure_group(redis, queue)
-    alive = {row["id"] for row in await living(connection)}
     entries = await _entries(redis, queue)
     held = await _held(redis, queue)
+    alive = {row["id"] for row in await living(connection)}  # last: whoever reads has been born before
     now_us = clock.now_us()
     rows = await store.dispatched(connection, queue, WINDOW_BOUND)
     dispatched_at = {row["id"]: row["dispatched_at"] for row in rows}
