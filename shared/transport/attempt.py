@@ -115,9 +115,15 @@ def encode_result(value: Any) -> str | None:
 
 
 def encode_detail(value: Any) -> str | None:
+    """What is kept beside the outcome; it must never change the outcome, so what is no JSON is kept as its words."""
     if value is None:
         return None
-    encoded = value.model_dump_json().encode() if isinstance(value, BaseModel) else orjson.dumps(value, default=str)
+    try:
+        plain = isinstance(value, BaseModel)
+        options = orjson.OPT_NON_STR_KEYS
+        encoded = value.model_dump_json().encode() if plain else orjson.dumps(value, default=str, option=options)
+    except (TypeError, ValueError) as error:
+        encoded = orjson.dumps({"unreadable": f"{error}"[:200]})
     return encoded.decode() if len(encoded) <= DETAIL_LIMIT_BYTES else '{"cut": "the detail was too large to keep"}'
 
 
