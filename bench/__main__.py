@@ -1,0 +1,96 @@
+"""`python -m bench [names…] [--rounds N] [--quick]`: measure, print the table, keep the raw data.
+
+Names: deliveries, drain, accept, latency, flat; without any, all of them on PostgreSQL, and the first, second and
+fourth on SQLite as well. Ends by itself, and ends everything that it started, whatever happens.
+"""
+
+import argparse
+import sys
+import traceback
+import warnings
+
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from bench import machine, report
+from bench.figures import Outcome
+from bench.scale import Scale, scale
+from bench.scenarios import Run, accept, deliveries, drain, flat, latency
+from bench.stage import Kind, Stage
+from shared.kernel import logs
+
+SCENARIOS: dict[str, Run] = {
+    "deliveries": deliveries.run,
+    "drain": drain.run,
+    "accept": accept.run,
+    "latency": latency.run,
+    "flat": flat.run,
+}
+ON_SQLITE = ("deliveries", "drain", "latency")
+console = Console(stderr=True)
+
+
+def main() -> int:
+    given = _arguments()
+    if given.table:
+        path = report.newest()
+        print(report.table(path) if path else "there are no results yet: run `make bench`")
+        return 0 if path else 2
+    names = given.names or list(SCENARIOS)
+    plan: list[tuple[str, Kind]] = [(name, "postgres") for name in names if given.database != "sqlite"]
+    plan += [(name, "sqlite") for name in names if name in ON_SQLITE and given.database != "postgres"]
+    logs.configure("WARNING")
+    chosen = scale(rounds=given.rounds, quick=given.quick)
+    stage = Stage()
+    try:
+        stage.open()
+        facts = machine.describe(stage.folder)
+        outcomes, failed = uvloop.run(_measure(stage, chosen, plan))
+    finally:
+        stage.close()
+    if outcomes:
+        options = {"rounds": given.rounds, "quick": given.quick, "scale": vars(chosen)}
+        path = report.write(outcomes, facts, options)
+        print(report.table(path))
+    return 1 if failed else 0
+
+
+async def _measure(stage: Stage, chosen: Scale, plan: list[tuple[str, Kind]]) -> tuple[list[Outcome], bool]:
+    outcomes: list[Outcome] = []
+    failed = False
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    # Drawn rarely: what is measured shares these cores.
+    with Progress(*columns, console=console, refresh_per_second=1) as progress:
+        total = progress.add_task("bench", total=len(plan))
+        for name, kind in plan:
+
+            def step(words: str, title: str = f"{name} on {kind}") -> None:
+                progress.update(total, description=f"{title}: {words}")
+
+            step("starting")
+            try:
+                outcomes.append(await SCENARIOS[name](stage, chosen, kind, step))
+            except Exception:
+                failed = True
+                console.print(f"{name} on {kind} failed:\n{traceback.format_exc()}", markup=False)
+            progress.advance(total)
+    return outcomes, failed
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="measure Holdfast against references")
+    parser.add_argument("names", nargs="*", choices=[*SCENARIOS, []], metavar="name", help=", ".join(SCENARIOS))
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each scenario (5)")
+    parser.add_argument("--quick", action="store_true", help="small numbers: to see a change, not to publish")
+    parser.add_argument("--database", choices=("postgres", "sqlite", "both"), default="both")
+    parser.add_argument("--table", action="store_true", help="print the newest results as Markdown, measure nothing")
+    given = parser.parse_args()
+    if given.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    return given
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    sys.exit(main())

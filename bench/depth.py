@@ -1,0 +1,67 @@
+"""Deep ledgers made by plain SQL: jobs that wait, jobs that have ended under somebody's open snapshot.
+
+The ended ones went through every state in bulk, so each left its dead versions in the table and in the partial
+indexes; the snapshot, opened before and held, forbids PostgreSQL to clean any of them away.
+"""
+
+from typing import Any
+
+import asyncpg
+
+QUEUE = "lab"
+_INSERT = """
+    INSERT INTO job (id, queue, task, args, tenant, priority, run_at, state, fence, attempt, max_attempts,
+                     crashes, releases, timeout_s, created_at)
+    SELECT 'job_' || lpad(CAST($1::bigint + n AS text), 26, '0'), 'lab', 'lab.noop', '{"number":0}', 'bench', 5,
+           $2::bigint + n, 'ready', 0, 0, 8, 0, 0, 60.0, $2::bigint + n
+      FROM generate_series(1, $3::bigint) AS n
+"""
+_STATES = (
+    "UPDATE job SET state = 'dispatched', dispatched_at = $1",
+    "UPDATE job SET state = 'running', fence = 1, incarnation = 'inc_gone', claimed_at = $1, deadline = $1",
+    "UPDATE job SET state = 'completed', incarnation = NULL, deadline = NULL, finished_at = $1",
+)
+
+
+class Bulk:
+    """Numbers its jobs, so that they never meet."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._next = 0
+        self._holder: Any = None
+
+    async def add(self, count: int, due_us: int) -> None:
+        """`count` jobs, due one microsecond apart from `due_us`."""
+        connection = await asyncpg.connect(self._url)
+        await connection.execute(_INSERT, self._next, due_us, count)
+        await connection.close()
+        self._next += count
+
+    async def bury(self, count: int, due_us: int) -> None:
+        """`count` ended jobs whose past nobody may clean up."""
+        await self.add(count, due_us)
+        self._holder = await asyncpg.connect(self._url)
+        await self._holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await self._holder.fetch("SELECT count(*) FROM job")
+        connection = await asyncpg.connect(self._url)
+        for statement in _STATES:
+            await connection.execute(statement, due_us)
+        await connection.close()
+
+    async def settle(self) -> None:
+        """Statistics, and nothing left to write, so that a measurement starts from rest."""
+        connection = await asyncpg.connect(self._url)
+        await connection.execute("ANALYZE")
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+
+    async def clear(self) -> None:
+        connection = await asyncpg.connect(self._url)
+        await connection.execute("TRUNCATE job, job_attempt, job_tally, incarnation")
+        await connection.close()
+
+    async def release(self) -> None:
+        if self._holder is not None:
+            await self._holder.close()
+            self._holder = None

@@ -1,0 +1,62 @@
+"""A figure: one number per round against one bound; its median judges, its spread says how far to trust that."""
+
+import operator
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+_TESTS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le}
+
+
+@dataclass
+class Figure:
+    """`bound` None: shown, not judged. `values`: one for each round, in its order."""
+
+    name: str
+    values: list[float]
+    unit: str = "times"
+    sense: Literal[">=", "<="] = ">="
+    bound: float | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.bound is None else _TESTS[self.sense](self.median, self.bound)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "unit": self.unit, "median": self.median, "min": min(self.values),
+            "max": max(self.values), "target": None if self.bound is None else f"{self.sense} {self.bound:g}",
+            "met": self.met, "values": self.values,
+        }  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """What one scenario brought on one database. `rounds`: raw, each with CPU by process group."""
+
+    scenario: str
+    database: str
+    durability: str
+    figures: list[Figure]
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        figures = [figure.document() for figure in self.figures]
+        return {**vars(self), "figures": figures}
+
+
+def column(rounds: Sequence[dict[str, Any]], *path: str) -> list[float]:
+    """The number at `path` of each round."""
+    found: list[float] = []
+    for row in rounds:
+        value: Any = row
+        for step in path:
+            value = value[step]
+        found.append(round(float(value), 4))
+    return found
