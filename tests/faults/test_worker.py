@@ -38,6 +38,23 @@ async def test_a_killed_worker_that_nobody_succeeds_is_found_by_its_silence(rig:
     assert await rig.rows("SELECT id FROM incarnation WHERE tombstone LIKE 'lost: no beat%'")
 
 
+async def test_with_the_default_lease_nobody_waits_longer_than_twenty_seconds(rig: Rig) -> None:
+    defaults = {"HOLDFAST_BEAT_S": "3", "HOLDFAST_LEASE_S": "15"}
+    rig.relay(**defaults)
+    first = rig.worker("first", state="state-1", **defaults)
+    rig.worker("second", state="state-2", **defaults)
+    await rig.until_workers(2)
+    await rig.enqueue(*(Sleep(seconds=2.0) for _ in range(40)))
+    await rig.until_running(30)
+    pids = rig.active("state-1")
+    rig.supervisor.roles.remove(first)
+    killed_us = rig.kill([*([first.process.pid] if first.process else []), *pids])
+    assert await rig.settled() == {"completed": 40}
+    times = await rig.recovery_s(killed_us, "worker killed, nobody knows (default lease)")
+    assert times, "nothing was running when the worker was killed"
+    assert times[0] >= 10, "somebody knew: this is not the case that the test is about"
+
+
 async def test_killed_between_read_and_claim(rig: Rig) -> None:
     rig.relay()
     rig.worker(processes=2, HOLDFAST_FAULT_POINTS=f"worker.read=4@{rig.folder}/once")
