@@ -12,14 +12,17 @@ from sqlalchemy import create_engine
 
 from shared.db.migrate import _upgrade_all
 from shared.ledger.schema import LEDGER
-from tests.simulation.witness import TRIGGERS
+from tests.simulation.witness import TRIGGERS, mute
 
 EFFECT = "CREATE TABLE effect (job_id TEXT NOT NULL, fence INTEGER NOT NULL, child TEXT NOT NULL)"
 
 
 @cache
-def template() -> bytes:
-    """A migrated, empty ledger with the witness's triggers and the table that handlers write to."""
+def shared() -> sqlite3.Connection:
+    """A migrated ledger with the witness's triggers and the table that handlers write to.
+
+    All runs of a process use it one after the other, because compiling the statements costs more than a run.
+    """
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         _upgrade_all(connection, [LEDGER])
@@ -28,18 +31,22 @@ def template() -> bytes:
         raw.executescript(";\n".join([EFFECT, *TRIGGERS]))
         image = raw.serialize()
     engine.dispose()
-    return image
+    opened = sqlite3.connect(":memory:", isolation_level=None, cached_statements=500)
+    opened.deserialize(image)
+    opened.row_factory = sqlite3.Row
+    return opened
 
 
 class Ledger:
     """The one database of a run."""
 
     def __init__(self, witness) -> None:
-        self._raw = sqlite3.connect(":memory:", isolation_level=None)
-        self._raw.deserialize(template())
-        self._raw.row_factory = sqlite3.Row
+        self._raw = shared()
         self._witness = witness
         self._open = False
+        mute(self._raw)
+        for table in ("job", "job_attempt", "incarnation", "job_tally", "effect"):
+            self._raw.execute(f"DELETE FROM {table}")
         witness.attach(self._raw)
 
     def execute(self, statement, params=None, rows=()):
@@ -70,9 +77,6 @@ class Ledger:
 
     def query(self, sql, *values):
         return self._raw.execute(sql, values).fetchall()
-
-    def close(self):
-        self._raw.close()
 
 
 class SimDatabase:
@@ -140,7 +144,7 @@ class Inside:
         return all(statement.name in _RECORDING for statement, _, _ in self._said)
 
     def replay(self) -> None:
-        """The same writes once more, later. Attempt rows only of what ended now: PostgreSQL does both in one statement."""
+        """The same writes, later. Attempt rows only of what ended now: PostgreSQL does both in one statement."""
         self._ledger.begin()
         ended = set()
         try:

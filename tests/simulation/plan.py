@@ -51,8 +51,8 @@ class Plan:
 
 def make_plan(random: Random) -> Plan:
     calm = random.random() < 0.1
-    chaos_s = random.uniform(3.0, 12.0)
-    lease_s, beat_s = random.choice([(4.0, 1.0), (4.0, 1.0), (15.0, 3.0)])
+    chaos_s = random.uniform(2.0, 6.0)
+    lease_s, beat_s = random.choice([(3.0, 0.75), (3.0, 0.75), (3.0, 0.75), (12.0, 3.0)])
     skew_us = random.choice([0, 0, 0, SECOND_US // 2, 3 * SECOND_US])
     plan = Plan(
         calm=calm,
@@ -62,7 +62,7 @@ def make_plan(random: Random) -> Plan:
         chaos_s=chaos_s,
         lease_s=lease_s,
         beat_s=beat_s,
-        longest_stop_s=lease_s * random.choice([0.3, 1.0, 2.0]),
+        longest_stop_s=lease_s * random.choice([0.3, 1.5, 2.5]),
         fault_rate=0.0 if calm else random.choice([0.0, 0.01, 0.03, 0.08]),
         fates=tuple(random.sample(FATES, random.randint(1, len(FATES)))),
         kills=random.randint(0, 3),

@@ -55,8 +55,8 @@ class Process:
         """Get to the instant at which it happens; returns what is to become of the answer."""
         world = self.world
         wait_s = world.random.random()
-        if wait_s > 0.4:
-            await asyncio.sleep(SLOWEST_S * (wait_s - 0.4) ** 3)
+        if wait_s > 0.6:
+            await asyncio.sleep(SLOWEST_S * (2.5 * (wait_s - 0.6)) ** 3)
         await self.awake()
         if world.clock.now_us() < self._cut.get(target, 0):
             self.trouble_us = world.clock.now_us()
@@ -84,7 +84,7 @@ class Process:
             self.die()
         elif fate == "stop_after":
             self.pause(self.world.random.uniform(0.1, self.world.plan.longest_stop_s))
-        elif self.world.random.random() < 0.3:
+        elif self.world.random.random() < 0.2:
             await asyncio.sleep(SLOWEST_S * self.world.random.random() ** 3)
         await self.awake()
         if fate in ("lost", "late"):
@@ -129,11 +129,6 @@ class Process:
     def cut(self, target: str, seconds: float) -> None:
         self._cut[target] = self.world.clock.now_us() + round(seconds * 1e6)
         self.trouble_us = self._cut[target]
-
-    def heal(self) -> None:
-        self._cut.clear()
-        self.trouble_us = min(self.trouble_us, self.world.clock.now_us())
-        self.resume()
 
     @property
     def stopped(self) -> bool:

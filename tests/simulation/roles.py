@@ -20,6 +20,16 @@ from tests.simulation.work import COMMANDS, QUEUE, Tasks
 DRAIN_LIMIT_S = 1.0
 
 
+class NoFolder:
+    """A state directory whose heartbeat file nobody reads."""
+
+    def __truediv__(self, _):
+        return self
+
+    def touch(self):
+        """Nothing is written."""
+
+
 class SimBeat(beat.Beat):
     """The beat's own steps, as a task of the one loop there is."""
 
@@ -77,7 +87,7 @@ def resources(process):
     world, redis = process.world, SimRedis(process)
     plan = world.plan
     settings = SimpleNamespace(
-        lease_s=plan.lease_s, beat_s=plan.beat_s, queues=(QUEUE,), state_dir=None, drain_limit_s=DRAIN_LIMIT_S
+        lease_s=plan.lease_s, beat_s=plan.beat_s, queues=(QUEUE,), state_dir=NoFolder(), drain_limit_s=DRAIN_LIMIT_S
     )
     return SimpleNamespace(database=SimDatabase(process), redis=redis, settings=settings, waker=wake.Waker(redis))
 
@@ -167,7 +177,6 @@ def simulated(world):
         for module, name, stand_in in (
             (ids, "_sequence", Ids(world.clock, world.random)),
             (relay, "exclusive", exclusive),
-            (relay, "_touch", lambda _: None),
             (attempt, "open_tx", open_tx),
             (incarnation, "Beat", SimBeat),
             (incarnation, "ALL", COMMANDS),

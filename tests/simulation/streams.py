@@ -19,7 +19,7 @@ class Group:
 
 @dataclass
 class Stream:
-    entries: dict[int, str] = field(default_factory=dict)
+    entries: dict[int, tuple[str, str]] = field(default_factory=dict)  # field and value: each entry has one
     newest: int = 0
     group: Group | None = None
 
@@ -136,6 +136,10 @@ def _entry(number):
     return b"%d-0" % number
 
 
+def _fields(pair):
+    return {pair[0].encode(): pair[1].encode()}
+
+
 def _number(entry):
     text = entry.decode() if isinstance(entry, bytes) else entry
     return int(text.split("-")[0])
@@ -163,7 +167,8 @@ class SimRedis:
         assert "XADD" in text
 
         async def publish(keys, args):
-            return await self._say("xadd", lambda: self._server.add(keys[0], args), note=list(args))
+            pairs = list(zip(args[::2], args[1::2], strict=True))
+            return await self._say("xadd", lambda: self._server.add(keys[0], pairs), note=pairs)
 
         return publish
 
@@ -180,7 +185,7 @@ class SimRedis:
         def operate():
             stream = self._server.streams.get(name)
             found = list(stream.entries.items())[:count] if stream else []
-            return [(_entry(entry), {b"j": job.encode()}) for entry, job in found]
+            return [(_entry(entry), _fields(pair)) for entry, pair in found]
 
         return await self._say("xrange", operate)
 
@@ -212,7 +217,7 @@ class SimRedis:
         await process.answered(fate)
         if not found:
             return []
-        return [[name.encode(), [(_entry(entry), {b"j": job.encode()}) for entry, job in found]]]
+        return [[name.encode(), [(_entry(entry), _fields(pair)) for entry, pair in found]]]
 
 
 class Pipeline:

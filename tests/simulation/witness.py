@@ -30,6 +30,12 @@ _LEGAL = {
 }  # fmt: skip
 
 
+def mute(raw):
+    """Let the triggers speak to nobody."""
+    for name, count in (("sim_changed", 2 + 2 * len(_COLUMNS)), ("sim_accepted", 1), ("sim_deleted", 1)):
+        raw.create_function(name, count, lambda *_: None)
+
+
 class Violation(AssertionError):
     """A promise was broken."""
 
@@ -108,6 +114,8 @@ class Witness:
             self.fail(f"{job}: its fence went from {old['fence']} to {new['fence']} on the way to {new['state']}")
         if old["state"] == "running":
             self._left(change)
+        if (old["state"], new["state"]) == ("dispatched", "ready") and self.world.plan.calm:
+            self.fail(f"{job} was published and nobody could have it, though nothing failed")
         if new["state"] in TERMINAL:
             self.open.discard(job)
 
@@ -145,7 +153,9 @@ class Witness:
 
     def _untroubled(self, process, key):
         """Nothing kept this process from working since the claim, so nothing excuses it."""
-        return process is not None and process.alive and not process.stopped and process.trouble_us < self.claims[key][1]
+        if process is None or not process.alive or process.stopped:
+            return False
+        return process.trouble_us <= self.claims[key][1]
 
     def _may_be_poison(self, job, crashes):
         if self.world.kind_of(job) == "poison":
@@ -157,7 +167,7 @@ class Witness:
     def handler_begins(self, process, claim):
         key = (claim.id, claim.fence)
         if self.claims.get(key, (None,))[0] != claim.incarnation:
-            self.fail(f"{claim.id} runs under fence {claim.fence}, which the ledger did not give to {claim.incarnation}")
+            self.fail(f"{claim.id} runs under fence {claim.fence}, which {claim.incarnation} was not given")
         if key in self.started:
             self.fail(f"{claim.id} was started twice under fence {claim.fence}")
         beside = [other for other, where in self.active.items() if where is process]
@@ -171,6 +181,9 @@ class Witness:
 
     def handler_ends(self, claim):
         self.active.pop((claim.id, claim.fence), None)
+
+    def active_alive(self):
+        return any(process.alive for process in self.active.values())
 
     # At the end
 

@@ -38,7 +38,10 @@ class Run:
     stats: dict
 
     def story(self, last=400):
-        lines = [f"{(at - START_US) / 1e6:11.6f} {who:<10} {what:<22} {_brief(detail)}" for at, who, what, detail in self.trace]
+        lines = [
+            f"{(at_us - START_US) / 1e6:11.6f} {who:<10} {what:<22} {_brief(detail)}"
+            for at_us, who, what, detail in self.trace
+        ]
         head = f"seed {self.seed}: {self.failure}\nreplay: python -m tests.simulation --seed {self.seed}"
         return "\n".join([head, *(["…"] if len(lines) > last else []), *lines[-last:]])
 
@@ -84,7 +87,6 @@ class World:
             finally:
                 self._tear_down()
         jobs = len(self.witness.accepted)
-        self.ledger.close()
         passed_s = (self.clock.now_us() - START_US) / 1e6
         return Run(self.seed, self._failure, self.trace, passed_s, jobs, self.stats)
 
@@ -107,9 +109,10 @@ class World:
         for at_s, event in self.plan.events:
             self.loop.call_later(at_s, self._strike, event)
         await asyncio.sleep(self.plan.chaos_s)
-        self._heal(caller)
+        self.note(None, "healing")
+        self.troubled = False
         await asyncio.wait(orders)
-        await self._until(lambda: not self.witness.open and not self.pending, QUIET_S, self._unfinished)
+        await self._until(self._quiet, QUIET_S, self._unfinished)
         await self._until(lambda: self.redis.length(stream(QUEUE)) == 0, CLEAN_S, lambda: "Redis is not empty")
         self.witness.judge()
 
@@ -119,6 +122,13 @@ class World:
             if self.clock.now_us() > until_us:
                 self.fail(Violation(f"not quiet {limit_s:.0f} s after healing: {words()}"))
             await asyncio.sleep(0.25)
+
+    def _quiet(self):
+        """Everything has ended, also for those who were stopped and come back with what they did meanwhile."""
+        return not (self.witness.open or self.pending or self.witness.active_alive() or self._any_stopped())
+
+    def _any_stopped(self):
+        return any(process.stopped for process in (*self.workers, *self.relays))
 
     def _unfinished(self):
         rows = [tuple(row) for row in self.ledger.query(
@@ -229,8 +239,9 @@ class World:
     def _start_relay(self, number):
         self._born += 1
         process = Process(self, f"relay{number}.{self._born}")
-        process.on_death = lambda dead: self.relays.pop(dead, None) and self.loop.call_later(
-            self.random.choice([0.01, 1.0, 3.0]), self._start_relay, number
+        process.on_death = lambda dead: (
+            self.relays.pop(dead, None)
+            and self.loop.call_later(self.random.choice([0.01, 1.0, 3.0]), self._start_relay, number)
         )
         self.loop.create_task(roles.serve_relay(process))
 
@@ -263,12 +274,6 @@ class World:
         except ConnectionError:
             return
         self.acknowledged.update(job.id for job in jobs)
-
-    def _heal(self, caller):
-        self.note(None, "healing")
-        self.troubled = False
-        for process in (*self.workers, *self.relays, caller):
-            process.heal()
 
     def _strike(self, event):
         self.note(None, event)

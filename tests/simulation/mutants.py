@@ -1,0 +1,125 @@
+"""Guards taken out one at a time, to see whether the simulation notices. Each is a context manager."""
+
+import contextlib
+from contextlib import contextmanager
+from unittest import mock
+
+from shared.db.sql import Statement
+from shared.ledger import rescue, store_claim, store_dispatch, store_record
+from shared.runtime import beat, relay
+from shared.transport import attempt, pump
+from shared.transport import relay as queue_relay
+from shared.transport.names import JOB, SOLO
+from shared.transport.reconcile import Reconciled, ensure_group
+from shared.transport.relay import Pass, QueueRelay
+
+
+@contextmanager
+def without(statement: Statement, *parts: str, put: str = ""):
+    """The statement's SQLite text with these parts left out; a part that is not there is an error."""
+    text, names = statement._compile("sqlite")
+    for part in parts:
+        if part not in text:
+            raise AssertionError(f"{statement.name} has no {part!r}: {text}")
+        text = text.replace(part, put)
+    with mock.patch.dict(statement._compiled, sqlite=(text, names)):
+        yield
+
+
+def no_fence_in_record():
+    return without(store_record.END_ATTEMPTS, " AND job.fence = i.fence")
+
+
+def neither_fence_nor_incarnation_in_record():
+    return without(store_record.END_ATTEMPTS, " AND job.fence = i.fence", " AND job.incarnation = i.incarnation")
+
+
+def no_tombstone_in_claim():
+    part = "AND EXISTS (SELECT 1 FROM incarnation WHERE id = :incarnation AND tombstone IS NULL)"
+    return without(store_claim.CLAIM, part)
+
+
+def claim_takes_what_is_ready():
+    return without(store_claim.CLAIM, "+job.state = 'dispatched'", put="+job.state IN ('ready', 'dispatched')")
+
+
+def no_reconcile():
+    async def only_the_group(connection, redis, queue, clock, **_):
+        await ensure_group(redis, queue)
+        return Reconciled()
+
+    return mock.patch.object(relay, "reconcile_window", only_the_group)
+
+
+async def _nothing(*_):
+    return []
+
+
+def no_look_at_own_running():
+    return mock.patch.object(beat, "own_running", _nothing)
+
+
+def no_look_after_an_ambiguous_claim():
+    return mock.patch.object(pump, "own_running", _nothing)
+
+
+@contextmanager
+def no_look_at_own_running_at_all():
+    with no_look_at_own_running(), no_look_after_an_ambiguous_claim():
+        yield
+
+
+_DUE = Statement(
+    "due",
+    """SELECT id, crashes >= 2 AS solo FROM job
+        WHERE queue = :queue AND state = 'ready' AND run_at <= :now ORDER BY id LIMIT :room""",
+)
+
+
+def publish_before_commit():
+    async def run_once(self, connection):
+        now_us = self._clock.now_us()
+        due = await connection.fetch(_DUE, {"queue": self.queue, "now": now_us, "room": 16})
+        if due:
+            entries = [part for row in due for part in (SOLO if row["solo"] else JOB, row["id"])]
+            await self._publish(keys=[self._stream], args=entries)
+            await store_dispatch.dispatch(connection, self.queue, now_us, 16, self._floors)
+        return Pass(len(due), queue_relay.POLL_S)
+
+    return mock.patch.object(QueueRelay, "run_once", run_once)
+
+
+@contextmanager
+def publish_before_commit_and_claim_what_is_ready():
+    with publish_before_commit(), claim_takes_what_is_ready():
+        yield
+
+
+def every_death_is_a_crash():
+    return mock.patch.object(rescue, "CRASH", "")
+
+
+def suspects_run_beside_others():
+    return mock.patch.object(store_dispatch, "SUSPECT_CRASHES", 10**6)
+
+
+def a_stale_transaction_commits():
+    real = attempt.record
+
+    async def always_recorded(*args, **values):
+        await real(*args, **values)
+        return ["recorded"]
+
+    return mock.patch.object(attempt, "record", always_recorded)
+
+
+def undispatch_whatever_was_seen():
+    return without(store_dispatch.UNDISPATCH, " AND dispatched_at <= :seen")
+
+
+def no_running_in_record():
+    return without(store_record.END_ATTEMPTS, " AND +job.state = 'running'")
+
+
+def nothing_taken_out():
+    return contextlib.nullcontext()
