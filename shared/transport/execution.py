@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from taskiq import Context, TaskiqMessage, TaskiqResult, TaskiqState
 from taskiq.abc.middleware import TaskiqMiddleware
 from taskiq.utils import maybe_awaitable
-from taskiq_dependencies import DependencyGraph
 
 from shared.contracts.command import Command
 from shared.db.engine import Database
@@ -32,6 +31,7 @@ from shared.transport.attempt import (
     fingerprint,
 )
 from shared.transport.broker import HoldfastBroker
+from shared.transport.injection import Injection
 
 MESSAGE_LIMIT = 2_000
 TRACE_LIMIT = 8_000
@@ -48,7 +48,7 @@ class Executor:
         self._database = database
         self._wake = wake
         self._patience_s = unknown_task_patience_s
-        self._graphs: dict[str, DependencyGraph] = {}
+        self._injections: dict[str, Injection] = {}
         self._overrides: dict[Any, Any] = {}
 
     async def run(self, claim: Claim) -> Transition | None:
@@ -105,24 +105,24 @@ class Executor:
 
     async def _through_middlewares(self, attempt: Attempt, handler: Callable[..., Any], command: Command) -> Any:
         middlewares = self._broker.middlewares
+        injection = self._injection(attempt.claim.task, handler)
+        if not middlewares and not injection.needs_context:
+            return await self._call(injection, handler, command, None)
         claim = attempt.claim
-        if not middlewares and self._graph(claim.task, handler).is_empty():
-            return await handler(command)
         message = TaskiqMessage(task_id=claim.id, task_name=claim.task, labels={}, args=[command], kwargs={})
         for middleware in middlewares:
             if _overrides(middleware, "pre_execute"):
                 message = await maybe_awaitable(middleware.pre_execute(message))
         error: BaseException | None = None
         returned: Any = None
-        started_us = attempt.started_at
         try:
-            returned = await self._call(claim.task, handler, command, message)
+            returned = await self._call(injection, handler, command, message)
         except Exception as raised:
             error = raised
         result: TaskiqResult[Any] = TaskiqResult(
             is_err=error is not None,
             return_value=returned,
-            execution_time=(self._database.clock.now_us() - started_us) / SECOND_US,
+            execution_time=(self._database.clock.now_us() - attempt.started_at) / SECOND_US,
             error=error,
             labels=message.labels,
         )
@@ -135,34 +135,28 @@ class Executor:
             raise error
         return returned
 
-    async def _call(self, name: str, handler: Callable[..., Any], command: Command, message: TaskiqMessage) -> Any:
-        graph = self._graph(name, handler)
-        if graph.is_empty():
+    async def _call(
+        self, injection: Injection, handler: Callable[..., Any], command: Command, message: TaskiqMessage | None
+    ) -> Any:
+        if injection.is_empty:
             return await handler(command)
-        values: dict[Any, Any] = {
-            **self._broker.custom_dependency_context,
-            Context: Context(message, self._broker),
-            TaskiqState: self._broker.state,
-        }
-        resolver = graph.async_ctx(values)
-        raised: BaseException | None = None
-        try:
-            return await handler(command, **await resolver.resolve_kwargs())
-        except BaseException as error:
-            raised = error
-            raise
-        finally:
-            await resolver.close(type(raised) if raised else None, raised, raised.__traceback__ if raised else None)
+        values: dict[Any, Any] = self._broker.custom_dependency_context
+        if message is not None:
+            values = {**values, Context: Context(message, self._broker), TaskiqState: self._broker.state}
+        flat = injection.flat(values)
+        if flat is not None:
+            return await handler(command, **flat)
+        async with injection.resolved(values) as given:
+            return await handler(command, **given)
 
-    def _graph(self, name: str, handler: Callable[..., Any]) -> DependencyGraph:
-        """The handler's graph with the broker's overrides already in it: resolving them anew costs a graph a call."""
-        if self._overrides != self._broker.dependency_overrides:
+    def _injection(self, name: str, handler: Callable[..., Any]) -> Injection:
+        if self._overrides != self._broker.dependency_overrides:  # the app has started, or a test has replaced some
             self._overrides = dict(self._broker.dependency_overrides)
-            self._graphs.clear()
-        graph = self._graphs.get(name)
-        if graph is None:
-            graph = self._graphs[name] = DependencyGraph(handler, self._overrides or None)
-        return graph
+            self._injections.clear()
+        found = self._injections.get(name)
+        if found is None:
+            found = self._injections[name] = Injection(handler, self._overrides)
+        return found
 
     def _completed(self, attempt: Attempt, returned: Any) -> Transition:
         now_us = self._database.clock.now_us()
