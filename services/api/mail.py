@@ -27,7 +27,7 @@ _LOCAL_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01
 _LABEL_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 
 
-class MailRefused(Exception):  # noqa: N818 - the server's word, not a defect
+class MailRefused(Exception):
     """The server answered, and said no; `permanent` when it will say so again."""
 
     def __init__(self, code: int, words: str) -> None:

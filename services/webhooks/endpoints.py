@@ -30,7 +30,7 @@ OVERLAP_MOST_S: Final = 7 * 86_400.0
 METADATA_MAX: Final = 50
 
 
-class PreconditionFailed(HoldfastError):  # noqa: N818 - the name of 412
+class PreconditionFailed(HoldfastError):
     """If-Match named another version than the one at hand."""
 
     status = 412
