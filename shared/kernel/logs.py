@@ -9,11 +9,13 @@ from typing import Any
 import orjson
 import structlog
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _SECRET_NAME = re.compile(r"secret|password|token|authorization|api_key|master_key", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"(whsec_|whsk_|hf_)[A-Za-z0-9+/=_-]{8,}|(://[^/\s:@]*:)[^@\s/]+@")
 
 
-def _mask_text(text: str) -> str:
+def masked(text: str) -> str:
+    """Keys, signing secrets and the passwords in URLs, starred out."""
     return _SECRET_TEXT.sub(lambda m: f"{m[1]}***" if m[1] else f"{m[2]}***@", text)
 
 
@@ -23,7 +25,7 @@ def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str
         if _SECRET_NAME.search(name):
             event[name] = "***"
         elif isinstance(value, str):
-            event[name] = _mask_text(value)
+            event[name] = masked(value)
     return event
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.kernel.errors import Misconfigured
+from shared.kernel.logs import LEVELS, masked
 
 
 class CoreSettings(BaseSettings):
@@ -49,7 +50,23 @@ class CoreSettings(BaseSettings):
     def _scheme(cls, value: str) -> str:
         if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
             raise ValueError("database_url must start with sqlite:/// or postgresql://")
+        if value.partition("?")[0] in ("sqlite:///", "sqlite:///:memory:"):
+            raise ValueError("database_url must name a file: several processes open it")
         return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("redis_url must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.upper() not in LEVELS:
+            raise ValueError(f"log_level must be one of {', '.join(LEVELS)}")
+        return value.upper()
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -62,4 +79,5 @@ def load(kind: type[S], **overrides: Any) -> S:
     except ValidationError as invalid:
         first = invalid.errors()[0]
         name = f"{kind.model_config.get('env_prefix', '')}{'_'.join(str(part) for part in first['loc'])}".upper()
-        raise Misconfigured(f"{name}: {first['msg']} (found {first.get('input')!r})") from None
+        found = masked(repr(first.get("input")))
+        raise Misconfigured(f"{name}: {first['msg']} (found {found})") from None
