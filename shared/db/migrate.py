@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from shared.db.engine import Database
+from shared.kernel.errors import Misconfigured
 
 _LOCK_KEY = 0x486F6C64_6D696772  # "Holdmigr"
 
@@ -34,7 +35,10 @@ class Owner:
 
 
 async def migrate(database: Database, owners: Sequence[Owner]) -> dict[str, str]:
-    """Bring every owner to its head, in order; returns the version of each. Safe to run by many at once."""
+    """Bring every owner to its head, in order; returns the version of each. Safe to run by many at once.
+
+    Raises Misconfigured for a schema of newer code: older code must not touch it.
+    """
     async with database.engine.connect() as connection:
         if database.dialect == "postgres":
             await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
@@ -60,6 +64,9 @@ def _upgrade_all(connection: Connection, owners: Sequence[Owner]) -> dict[str, s
 
 
 def _upgrade(connection: Connection, owner: Owner) -> str:
+    found = _versions(connection, [owner])[owner.name]
+    if found is not None and int(found) > owner.newest:
+        raise Misconfigured(str(judge(owner, found)))
     script = ScriptDirectory(str(owner.folder), version_locations=[str(owner.folder / "versions")])
 
     def steps(revision: Any, _: MigrationContext) -> Any:
