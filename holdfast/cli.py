@@ -78,9 +78,9 @@ def audit(*, as_json: Json = False) -> None:
 @app.command()
 def migrate(*, as_json: Json = False) -> None:
     """Bring every schema to its newest version."""
-    from shared.runtime.migrate import upgrade  # noqa: PLC0415 - as above
+    from holdfast.ledger import run_upgrade  # noqa: PLC0415 - as above
 
-    versions = asyncio.run(upgrade(_database_url()))
+    versions = asyncio.run(run_upgrade(_database_url()))
     if as_json:
         show.as_json({"ok": True, "versions": versions})
     else:

@@ -1,6 +1,12 @@
 """The command line's direct look at a ledger: the audit works on the database alone, whatever else is down."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from asyncpg import PostgresError
+from sqlalchemy.exc import DBAPIError
 
 from shared.db.engine import Database, sqlite_path
 from shared.db.failures import is_transient
@@ -8,6 +14,7 @@ from shared.db.migrate import schema_problems
 from shared.kernel.errors import Misconfigured
 from shared.ledger.audit import audit
 from shared.ledger.schema import LEDGER
+from shared.runtime.migrate import upgrade
 
 
 async def run_audit(database_url: str) -> dict[str, Any]:
@@ -16,14 +23,36 @@ async def run_audit(database_url: str) -> dict[str, Any]:
         raise Misconfigured(f"there is no database {sqlite_path(database_url)}")
     database = Database(database_url, pool=2)
     try:
-        problems = await schema_problems(database, [LEDGER])
-        report = (await audit(database)).report() if not problems else {}
-    except Exception as error:
-        if is_transient(error):
-            raise Misconfigured(f"the database does not answer: {error}") from None
-        raise
+        with in_one_sentence():
+            problems = await schema_problems(database, [LEDGER])
+            report = (await audit(database)).report() if not problems else {}
     finally:
         await database.close()
     if problems:
         raise Misconfigured(problems[0])
     return report
+
+
+async def run_upgrade(database_url: str) -> dict[str, str]:
+    """The version of each owner afterwards; raises Misconfigured when the database does not let itself be migrated."""
+    with in_one_sentence():
+        return await upgrade(database_url)
+
+
+@contextmanager
+def in_one_sentence() -> Iterator[None]:
+    """What a database has against being used at all (not there, no database, wrong password) becomes Misconfigured."""
+    try:
+        yield
+    except Exception as error:
+        if is_transient(error):
+            raise Misconfigured(f"the database does not answer: {_words(error)}") from None
+        if isinstance(error, (DBAPIError, PostgresError, sqlite3.Error)):
+            raise Misconfigured(f"the database cannot be used: {_words(error)}") from None
+        raise
+
+
+def _words(error: BaseException) -> str:
+    """The driver's own, on one line; SQLAlchemy would add the statement and a link."""
+    cause = getattr(error, "orig", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__

@@ -15,13 +15,13 @@ from typing import Any
 
 import httpx
 
+from holdfast.ledger import run_upgrade
 from holdfast.place import Place
 from holdfast.supervisor import Role, Supervisor
 from shared.contracts.commands import QUEUES
 from shared.db.tx import open_tx
 from shared.kernel.settings import CoreSettings
 from shared.runtime.callers import create_key
-from shared.runtime.migrate import upgrade
 from shared.runtime.resources import open_resources
 from shared.testing.servers import Postgres, Valkey, free_port
 
@@ -61,7 +61,7 @@ class System:
         self.valkey.start()
         if self.postgres is not None:
             self.postgres.start()
-        asyncio.run(upgrade(self.database_url))
+        asyncio.run(run_upgrade(self.database_url))
         self.api_key = asyncio.run(self._ensure_key())
         self.supervisor.roles = self._roles()
         self.supervisor.start()
