@@ -16,7 +16,6 @@ from typing import Any, Literal, Protocol
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from shared.db.committer import Committer
 from shared.db.engine import Database
 from shared.kernel.clock import SECOND_US
 from shared.kernel.faultpoints import strike
@@ -24,15 +23,14 @@ from shared.kernel.logs import get_logger
 from shared.ledger import states
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_claim import claim, own_running
-from shared.ledger.store_record import Recorded, record
 from shared.transport.execution import Executor, describe
 from shared.transport.names import GROUP, job_of, stream
 from shared.transport.reconcile import drop_entries, ensure_group
-from shared.transport.telemetry import JOBS, RUN_SECONDS, STALE_WRITES, WAIT_SECONDS
+from shared.transport.recorder import Recorder
+from shared.transport.telemetry import JOBS, RUN_SECONDS, WAIT_SECONDS
 
 READ_BLOCK_MS = 1_000
 READ_MOST = 500
-RECORD_WAITING = 5_000
 CANCEL_GRACE_S = 2.0
 Why = Literal["drain", "lost", "cancel"]
 log = get_logger(__name__)
@@ -64,7 +62,6 @@ class Pump:
         self._life = life
         self._capacity = capacity
         self._drain_limit_s = drain_limit_s
-        self._wake = wake
         self._incarnation = ""
         # By job and fence: a handler that ignores its cancellation may still run when its job has come back to us.
         self._running: dict[tuple[str, int], Running] = {}
@@ -73,9 +70,7 @@ class Pump:
         self._changed = asyncio.Event()  # a slot is free, the incarnation is lost, or the pump is to stop
         self._lost = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
-        self._recorder: Committer[Transition, Recorded] = Committer(
-            "record", self._flush, max_batch=500, max_waiting=RECORD_WAITING, patience_s=24 * 3600
-        )
+        self._recorder = Recorder(queue, database, wake)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain and return; the process may exit after that."""
@@ -105,7 +100,7 @@ class Pump:
                 await self._claim_solo()
                 continue
             free = self._capacity - len(self._running)
-            if free <= 0 or len(self._recorder) >= RECORD_WAITING // 2:
+            if free <= 0 or self._recorder.is_behind:
                 await self._changed.wait()
                 continue
             try:
@@ -203,7 +198,7 @@ class Pump:
         if transition is None:
             JOBS.labels(task=held.task, outcome="completed").inc()
             return
-        await self._record(transition)
+        await self._recorder.record(transition)
 
     def _cancelled(self, held: Claim, started_us: int) -> Transition | None:
         running = self._running.get(_key(held))
@@ -229,31 +224,6 @@ class Pump:
 
     def _is_alone(self) -> bool:
         return any(running.claim.suspect for running in self._running.values())
-
-    # Recording
-
-    async def _record(self, transition: Transition) -> None:
-        held = transition.claim
-        try:
-            verdict = await self._recorder.submit(transition)
-        except Exception as error:
-            log.exception("unrecordable", job=held.id)
-            failure = Failure("unrecordable", f"the outcome could not be written: {error}"[:500], "unrecordable")
-            now_us = self._database.clock.now_us()
-            verdict = await self._recorder.submit(states.dead(held, now_us, failure, started_at=transition.started_at))
-        if verdict == "stale":
-            STALE_WRITES.labels(queue=self._queue).inc()
-            log.warning("stale_write_refused", job=held.id, fence=held.fence)
-            return
-        if transition.state == "ready":
-            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows
-        JOBS.labels(task=held.task, outcome=transition.outcome or "released").inc()
-
-    async def _flush(self, group: Sequence[Transition]) -> Sequence[Recorded]:
-        if self._database.dialect == "postgres":  # one statement writes the group: it is its own transaction
-            return await record(self._database, group, sqlite=False)
-        async with self._database.transaction() as connection:
-            return await record(connection, group, sqlite=True)
 
     # The incarnation, and the end
 
@@ -286,10 +256,10 @@ class Pump:
                     self._cancel(running, "cancel")
             elif held.incarnation == self._incarnation and not self._holds(held.id):
                 now_us = self._database.clock.now_us()
-                self._spawn(self._recorder.submit(states.released(held, now_us, "an ambiguous claim")))
+                self._spawn(self._recorder.record(states.released(held, now_us, "an ambiguous claim")))
 
     def _holds(self, job_id: str) -> bool:
-        return job_id in self._claiming or self._recorder.holds(lambda transition: transition.claim.id == job_id)
+        return job_id in self._claiming or self._recorder.holds(job_id)
 
     def _cancel(self, running: Running, why: Why) -> None:
         running.why = why
@@ -315,7 +285,7 @@ class Pump:
         try:
             await asyncio.wait_for(self._recorder.settle(), CANCEL_GRACE_S)
         except TimeoutError:
-            log.warning("drained_unrecorded", queue=self._queue, waiting=len(self._recorder))
+            log.warning("drained_unrecorded", queue=self._queue)
         await self._life.end()
 
     async def _cancel_all(self, why: Why) -> None:

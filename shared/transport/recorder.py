@@ -1,0 +1,66 @@
+"""The recorder of one worker process: ends of attempts become durable in groups, and nothing of them vanishes.
+
+A row that fails alone on its data goes to the dead letters as `unrecordable`; its neighbours are safe. A database that
+is away is waited for: the attempt has ended, and only its record is missing. What the fence refuses is counted.
+"""
+
+from collections.abc import Callable, Sequence
+
+from shared.db.committer import Committer
+from shared.db.engine import Database
+from shared.kernel.logs import get_logger
+from shared.ledger import states
+from shared.ledger.states import Failure, Transition
+from shared.ledger.store_record import Recorded
+from shared.ledger.store_record import record as write
+from shared.transport.telemetry import JOBS, STALE_WRITES
+
+WAITING_MOST = 5_000
+PATIENCE_S = 24 * 3600.0
+log = get_logger(__name__)
+
+
+class Recorder:
+    def __init__(self, queue: str, database: Database, wake: Callable[[str], None]) -> None:
+        self._queue = queue
+        self._database = database
+        self._wake = wake
+        self._committer: Committer[Transition, Recorded] = Committer(
+            "record", self._flush, max_batch=500, max_waiting=WAITING_MOST, patience_s=PATIENCE_S
+        )
+
+    @property
+    def is_behind(self) -> bool:
+        """So much waits to be written that no more work should be taken."""
+        return len(self._committer) >= WAITING_MOST // 2
+
+    def holds(self, job_id: str) -> bool:
+        return self._committer.holds(lambda transition: transition.claim.id == job_id)
+
+    async def record(self, transition: Transition) -> None:
+        """Return when the end is durable, or refused because somebody else's decision came first."""
+        held = transition.claim
+        try:
+            verdict = await self._committer.submit(transition)
+        except Exception as error:
+            log.exception("unrecordable", job=held.id)
+            failure = Failure("unrecordable", f"the outcome could not be written: {error}"[:500], "unrecordable")
+            now_us = self._database.clock.now_us()
+            transition = states.dead(held, now_us, failure, started_at=transition.started_at)
+            verdict = await self._committer.submit(transition)
+        if verdict == "stale":
+            STALE_WRITES.labels(queue=self._queue).inc()
+            log.warning("stale_write_refused", job=held.id, fence=held.fence)
+            return
+        if transition.state == "ready":
+            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows
+        JOBS.labels(task=held.task, outcome=transition.outcome or "released").inc()
+
+    async def settle(self) -> None:
+        await self._committer.settle()
+
+    async def _flush(self, group: Sequence[Transition]) -> Sequence[Recorded]:
+        if self._database.dialect == "postgres":  # one statement writes the group: it is its own transaction
+            return await write(self._database, group, sqlite=False)
+        async with self._database.transaction() as connection:
+            return await write(connection, group, sqlite=True)
