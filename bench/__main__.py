@@ -8,6 +8,8 @@ import argparse
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import uvloop
 from rich.console import Console
@@ -42,21 +44,25 @@ def main() -> int:
     plan += [(name, "sqlite") for name in names if name in ON_SQLITE and given.database != "postgres"]
     logs.configure("WARNING")
     chosen = scale(rounds=given.rounds, quick=given.quick)
+    options = {"rounds": given.rounds, "quick": given.quick, "scale": vars(chosen)}
+    path = report.fresh()
     stage = Stage()
     try:
         stage.open()
         facts = machine.describe(stage.folder)
-        outcomes, failed = uvloop.run(_measure(stage, chosen, plan))
+        keep = partial(report.write, path, machine=facts, options=options)
+        failed = uvloop.run(_measure(stage, chosen, plan, keep))
     finally:
         stage.close()
-    if outcomes:
-        options = {"rounds": given.rounds, "quick": given.quick, "scale": vars(chosen)}
-        path = report.write(outcomes, facts, options)
+    if path.exists():
         print(report.table(path))
     return 1 if failed else 0
 
 
-async def _measure(stage: Stage, chosen: Scale, plan: list[tuple[str, Kind]]) -> tuple[list[Outcome], bool]:
+async def _measure(
+    stage: Stage, chosen: Scale, plan: list[tuple[str, Kind]], keep: Callable[[list[Outcome]], None]
+) -> bool:
+    """True when a scenario failed; the others have run all the same."""
     outcomes: list[Outcome] = []
     failed = False
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -71,11 +77,12 @@ async def _measure(stage: Stage, chosen: Scale, plan: list[tuple[str, Kind]]) ->
             step("starting")
             try:
                 outcomes.append(await SCENARIOS[name](stage, chosen, kind, step))
+                keep(outcomes)
             except Exception:
                 failed = True
                 console.print(f"{name} on {kind} failed:\n{traceback.format_exc()}", markup=False)
             progress.advance(total)
-    return outcomes, failed
+    return failed
 
 
 def _arguments() -> argparse.Namespace:

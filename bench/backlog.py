@@ -30,7 +30,7 @@ from shared.transport.enqueue import Accepted
 
 TENANT = "bench"
 DATA = {"asset_id": "ast_01jd0000000000000000000000", "job_id": "job_01jd0000000000000000000000", "note": "x" * 320}
-ACCEPTS_A_SECOND = 6_000  # more cautious than what acceptance reaches
+ACCEPTS_A_SECOND = 2_500  # far below what acceptance reaches, on a busy machine too
 LIMIT_S = 120.0
 _WORKERS = Statement(
     "bench_workers", "SELECT count(*) AS n FROM incarnation WHERE role = 'worker' AND tombstone IS NULL"

@@ -12,22 +12,24 @@ from bench.figures import Outcome
 FOLDER = Path(__file__).parent / "results"
 
 
-def write(outcomes: Sequence[Outcome], machine: dict[str, Any], options: dict[str, Any]) -> Path:
+def fresh() -> Path:
     """A run of the same day gets a name of its own: raw data is never written over."""
     FOLDER.mkdir(exist_ok=True)
     now = dt.datetime.now(dt.UTC)
     path = FOLDER / f"{now:%Y-%m-%d}.json"
-    if path.exists():
-        path = FOLDER / f"{now:%Y-%m-%dT%H%M%S}.json"
+    return FOLDER / f"{now:%Y-%m-%dT%H%M%S}.json" if path.exists() else path
+
+
+def write(path: Path, outcomes: Sequence[Outcome], machine: dict[str, Any], options: dict[str, Any]) -> None:
+    """After every scenario: a run that is cut short keeps what it has measured."""
     document = {
-        "at": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "at": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}",
         "machine": machine,
         "options": options,
         "peers": "not run: Celery, dramatiq, procrastinate and pgqueuer belong to a later issue",
         "outcomes": [outcome.document() for outcome in outcomes],
     }
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
-    return path
 
 
 def newest() -> Path | None:

@@ -18,4 +18,4 @@ class Scale:
 def scale(*, rounds: int, quick: bool) -> Scale:
     if quick:
         return Scale(rounds, 2_000, 5_000, 4_000, 3.0, 100_000, 30_000, 5_000)
-    return Scale(rounds, 10_000, 20_000, 15_000, 10.0, 1_000_000, 300_000, 10_000)
+    return Scale(rounds, 5_000, 10_000, 8_000, 8.0, 1_000_000, 300_000, 10_000)
