@@ -56,8 +56,12 @@ class Database:
                 raise Misconfigured(f"database_url: the folder {path.parent} does not exist")
             self._sqlite = await aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
             self._sqlite.row_factory = sqlite3.Row
-            for pragma in _PRAGMAS:
-                await self._sqlite.execute(pragma)
+            try:
+                for pragma in _PRAGMAS:
+                    await self._sqlite.execute(pragma)
+            except BaseException:
+                await self.close()  # the driver's thread would keep a process alive that could not open its database
+                raise
             return
         self._postgres = await asyncpg.create_pool(
             _driver_url(self.url),
