@@ -44,6 +44,7 @@ class System:
         self.supervisor = Supervisor()
         self.mail_port = free_port()
         self.api_key = ""
+        self._migrated = False
 
     @property
     def base_url(self) -> str:
@@ -61,15 +62,21 @@ class System:
         self.valkey.start()
         if self.postgres is not None:
             self.postgres.start()
-        asyncio.run(run_upgrade(self.database_url))
+        self.migrate()
         self.api_key = asyncio.run(self._ensure_key())
         self.supervisor.roles = self._roles()
         self.supervisor.start()
         self.place.write_status(self._status())
 
+    def migrate(self) -> None:
+        """Bring the schema to its newest version, once; raises Misconfigured when the database does not let us."""
+        if not self._migrated:
+            asyncio.run(run_upgrade(self.database_url))
+            self._migrated = True
+
     def stop(self) -> list[str]:
         """Drain the roles, then stop the servers; returns the roles that had to be killed."""
-        drain_limit_s = float(self.extra_env.get("HOLDFAST_DRAIN_LIMIT_S", "25"))
+        drain_limit_s = float(self.env().get("HOLDFAST_DRAIN_LIMIT_S", "25"))
         late = self.supervisor.stop(drain_limit_s + 10)
         self.valkey.stop()
         if self.postgres is not None:

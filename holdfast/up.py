@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from holdfast.place import Place, check_port
+from holdfast.precheck import check_modules, check_settings
 from holdfast.system import System
+from shared.kernel.errors import Misconfigured
 
 TEND_S = 0.2
 
@@ -16,13 +18,17 @@ TEND_S = 0.2
 def up(place: Place, port: int, *, use_postgres: bool) -> int:
     """Returns the exit code; raises Misconfigured with one sentence when it cannot start."""
     check_port(port)
+    check_modules(use_postgres=use_postgres)
     place.occupy()
     system = System(place, port, use_postgres=use_postgres)
+    check_settings(system.env())
+    if not use_postgres:
+        system.migrate()  # a database that is not ours may refuse: before anything runs
     with stop_signals() as stop:
         try:
             _say(f"starting on {place.folder}")
             system.start()
-            system.await_ready()
+            _await(system)
             _say(f"ready: {system.base_url}   key: {place.api_key_file()}   logs: {place.logs}   (Ctrl-C stops)")
             while not stop:
                 for death in system.supervisor.tend():
@@ -36,6 +42,13 @@ def up(place: Place, port: int, *, use_postgres: bool) -> int:
             place.leave()
     _say(f"stopped; killed after the drain limit: {', '.join(late)}" if late else "stopped")
     return 0
+
+
+def _await(system: System) -> None:
+    try:
+        system.await_ready()
+    except TimeoutError as late:
+        raise Misconfigured(str(late)) from None
 
 
 @contextmanager
