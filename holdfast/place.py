@@ -83,11 +83,13 @@ class Place:
         (self.folder / "up.json.new").replace(self.status_file)
 
     def read_status(self) -> dict[str, Any]:
-        """What a running system wrote; raises Misconfigured when none runs here."""
+        """What a running system wrote; raises Misconfigured when none runs here, also after one that was killed."""
         try:
             status: dict[str, Any] = json.loads(self.status_file.read_text())
         except FileNotFoundError:
-            raise Misconfigured(f"no system is running on {self.folder}: start one with `holdfast up`") from None
+            status = {}
+        if not status or not Path(f"/proc/{status['pid']}").exists():
+            raise Misconfigured(f"no system is running on {self.folder}: start one with `holdfast up`")
         return status
 
 
