@@ -7,7 +7,7 @@ from unittest import mock
 from shared.db.sql import Statement
 from shared.ledger import rescue, store_claim, store_dispatch, store_record
 from shared.runtime import beat, relay
-from shared.transport import attempt, pump
+from shared.transport import attempt, pump, reconcile
 from shared.transport import relay as queue_relay
 from shared.transport.names import JOB, SOLO
 from shared.transport.reconcile import Reconciled, ensure_group
@@ -119,6 +119,16 @@ def undispatch_whatever_was_seen():
 
 def no_running_in_record():
     return without(store_record.END_ATTEMPTS, " AND +job.state = 'running'")
+
+
+def a_lost_answer_to_a_read_is_left_alone():
+    """Was a defect: the entry waited under the name of a living worker that had never heard of it."""
+    return mock.patch.object(reconcile, "CLAIM_WITHIN_MS", 10**12)
+
+
+def attempts_of_a_job_share_their_place_in_the_books():
+    """Was a defect: the end of an attempt that had outlived its deadline removed the newer one from the books."""
+    return mock.patch.object(pump, "_key", lambda held: (held.id, 0))
 
 
 def nothing_taken_out():

@@ -9,7 +9,7 @@ WEIGHTS = (10, 5, 4, 3, 1, 1, 1)
 FATES = ("refused", "lost", "late", "die_before", "die_after", "stop_before", "stop_after")
 EVENTS = (
     "kill_worker", "kill_relay", "stop_worker", "stop_relay", "cut_worker", "cut_relay", "database_down", "redis_down",
-    "wipe", "restore", "lag", "duplicate", "reorder", "drain_worker", "steal_lock", "cancel_job",
+    "wipe", "restore", "lag", "duplicate", "reorder", "drain_worker", "steal_lock", "cancel_job", "retry_dead",
 )  # fmt: skip
 
 

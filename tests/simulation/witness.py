@@ -27,6 +27,7 @@ TRIGGERS = (
 _LEGAL = {
     ("ready", "dispatched"), ("dispatched", "ready"), ("dispatched", "running"), ("running", "ready"),
     ("running", "completed"), ("running", "dead"), ("running", "cancelled"),
+    ("ready", "cancelled"), ("dispatched", "cancelled"), ("dead", "ready"),
 }  # fmt: skip
 
 
@@ -116,8 +117,7 @@ class Witness:
             self._left(change)
         if (old["state"], new["state"]) == ("dispatched", "ready") and self.world.plan.calm:
             self.fail(f"{job} was published and nobody could have it, though nothing failed")
-        if new["state"] in TERMINAL:
-            self.open.discard(job)
+        (self.open.discard if new["state"] in TERMINAL else self.open.add)(job)
 
     def _claimed(self, change):
         new, job, now_us = change.new, change.job, self.world.clock.now_us()

@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from random import Random
 
-from shared.db.sql import Statement
 from shared.kernel.clock import ManualClock, after_us
 from shared.ledger.store_accept import new_job
+from shared.ledger.store_dead import CANCEL, RETRY
 from shared.transport.enqueue import Accepted, Acceptor
 from shared.transport.names import stream
 from shared.transport.wake import WORK
@@ -23,7 +23,6 @@ START_US = 10**12
 QUIET_S = 240.0  # after healing: two waits for solitude, deadlines and retries included
 CLEAN_S = 15.0  # and then Redis holds nothing any more
 MOST_TURNS = 400_000
-CANCEL = Statement("cancel", "UPDATE job SET cancel_requested_at = :now WHERE id = :id AND state = 'running'")
 
 
 @dataclass
@@ -349,7 +348,13 @@ class World:
     def _cancel_job(self):
         if self.witness.open:
             job = self.random.choice(sorted(self.witness.open))
-            self.ledger.execute(CANCEL, {"id": job, "now": self.clock.now_us()})
+            self.ledger.execute(CANCEL, {"id": job, "tenant": "t1", "now": self.clock.now_us()})
+
+    def _retry_dead(self):
+        """Somebody tries every dead letter again; its attempts start over, its fence does not."""
+        dead = [row["id"] for row in self.ledger.query("SELECT id FROM job WHERE state = 'dead' ORDER BY id")]
+        values = {"ids": dead, "tenant": "t1", "now": self.clock.now_us(), "states": ["dead"]}
+        self.ledger.execute(RETRY, values)
 
 
 def _brief(detail):
