@@ -16,10 +16,13 @@ from holdfast.place import default_place
 from holdfast.status import read_status
 from shared.kernel.errors import HoldfastError, Misconfigured
 from shared.kernel.settings import CoreSettings, load
+from shared.runtime.keys import create, revoke
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 jobs = typer.Typer(no_args_is_help=True, help="Look at jobs, and run dead ones again.")
 dead = typer.Typer(no_args_is_help=True, help="The dead letters: look, retry, discard.")
+keys = typer.Typer(no_args_is_help=True, help="API keys: create, revoke.")
+app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
 app.add_typer(dead, name="dead")
 
@@ -85,6 +88,34 @@ def migrate(*, as_json: Json = False) -> None:
         show.as_json({"ok": True, "versions": versions})
     else:
         show.table([{"owner": k, "version": v} for k, v in versions.items()], ["owner", "version"], empty="no owners")
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="what it is for")],
+    tenant: Annotated[str, typer.Option(help="whose rows it sees")] = "default",
+    scopes: Annotated[str, typer.Option(help="comma-separated; * is everything")] = "*",
+    *,
+    as_json: Json = False,
+) -> None:
+    """Make an API key; it is shown once."""
+    wanted = [scope.strip() for scope in scopes.split(",")]
+    made = asyncio.run(create(_core_settings(), name=name, tenant=tenant, scopes=wanted))
+    if as_json:
+        show.as_json(made)
+    else:
+        print(f"{made['key']}\n  id {made['id']}, tenant {tenant}, scopes {' '.join(made['scopes'])}; shown only now")
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: str, *, as_json: Json = False) -> None:
+    """End an API key; processes that remember it refuse it within seconds."""
+    answer = asyncio.run(revoke(_core_settings(), key_id))
+    if as_json:
+        show.as_json(answer)
+    else:
+        print(f"{key_id} is revoked" if answer["revoked"] else f"there is no live key {key_id}")
+    raise typer.Exit(0 if answer["revoked"] else 1)
 
 
 @jobs.command("list")
@@ -166,8 +197,16 @@ def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[
 def _told(answer: Any, *, as_json: bool) -> None:
     if as_json:
         show.as_json(answer)
+    elif "state" in answer:
+        show.console.print(f"{answer['id']} is {answer['state']}")
     else:
-        show.console.print(answer)
+        show.counts(answer)
+    if answer.get("unknown"):
+        raise typer.Exit(1)
+
+
+def _core_settings() -> CoreSettings:
+    return load(CoreSettings, database_url=_database_url())
 
 
 def _database_url() -> str:

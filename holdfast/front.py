@@ -4,7 +4,9 @@ In the cluster each app is a Deployment of its own; here they share one process.
 the system is.
 """
 
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import orjson
@@ -85,4 +87,17 @@ class Front:
 
 def create_app() -> Front:
     logs.configure(load(CoreSettings).log_level)
-    return Front({"api": create_api(), "webhooks": create_webhooks(), "media": create_media()})
+    apps = {"api": create_api(), "webhooks": create_webhooks(), "media": create_media()}
+    apps["api"].openapi = partial(_whole_document, [app.openapi for app in apps.values()])  # type: ignore[method-assign]
+    return Front(apps)
+
+
+def _whole_document(parts: Sequence[Callable[[], dict[str, Any]]]) -> dict[str, Any]:
+    """One OpenAPI for the one front door: the three apps' paths and schemas together."""
+    documents = [part() for part in parts]
+    whole = {**documents[0], "info": {"title": "Holdfast", "version": "1"}, "paths": {}, "components": {}}
+    for document in reversed(documents):
+        whole["paths"] |= document["paths"]
+        for kind, named in document.get("components", {}).items():
+            whole["components"][kind] = {**whole["components"].get(kind, {}), **named}
+    return whole

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 console = Console()
 
@@ -16,12 +15,23 @@ def as_json(value: Any) -> None:
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
     if not rows:
-        console.print(empty)
+        if empty:
+            print(empty)
         return
-    made = Table(*columns, box=None, header_style="bold")
-    for row in rows:
-        made.add_row(*(_cell(row.get(column)) for column in columns))
-    console.print(made)
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[n]) for line in (list(columns), *cells)) for n in range(len(columns))]
+    # Never cut: an id or a group that is shown can be copied into the next command.
+    for line in ([column.upper() for column in columns], *cells):
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def counts(answer: Mapping[str, Any]) -> None:
+    """What was done, in a sentence: every count by its name, then what could not be."""
+    done = ", ".join(f"{name} {value}" for name, value in answer.items() if isinstance(value, int))
+    print(done or "nothing was done")
+    for name, value in answer.items():
+        if isinstance(value, list) and value:
+            print(f"{name}: {', '.join(map(str, value))}")
 
 
 def job(document: Mapping[str, Any]) -> None:

@@ -110,7 +110,7 @@ class Story:
 
     async def delivery_in(self, event_id: str, state: str) -> Any:
         listed = await self.until(
-            lambda: self.get("/v1/webhooks/deliveries", event=event_id), lambda page: bool(page["items"])
+            lambda: self.get("/v1/webhooks/deliveries", event_id=event_id), lambda page: bool(page["items"])
         )
         return await self.job_in(listed["items"][0]["id"], state)
 

@@ -29,6 +29,13 @@ from shared.runtime.idempotency import Replay, once, once_streamed
 from shared.runtime.resources import Resources, get_resources, open_resources
 from shared.transport.broker import HoldfastBroker
 
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "the same key and body again: the same answer, and one effect",
+}
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 METRICS_PATH = "/metrics"
 Opened = Callable[[FastAPI, Resources], AbstractAsyncContextManager[Any]]
@@ -201,6 +208,9 @@ def _document(app: FastAPI) -> None:
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "hf_ and 43 characters"}
         document["security"] = [{"api_key": []}]
+        for operations in document.get("paths", {}).values():
+            if "post" in operations:
+                operations["post"].setdefault("parameters", []).append(_KEY_PARAMETER)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

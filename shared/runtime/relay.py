@@ -13,6 +13,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from shared.contracts.commands import QUEUES
+from shared.contracts.commands.api import PurgeHistory
 from shared.db.locks import exclusive
 from shared.db.sql import Connection
 from shared.kernel import faultpoints, logs
@@ -23,6 +24,8 @@ from shared.runtime.lifecycle import pause, run_forever
 from shared.runtime.rescuer import Rescuer
 from shared.runtime.resources import Resources, connect_redis, open_resources
 from shared.runtime.schema import wait_for_schema
+from shared.runtime.upkeep import LOOK_S as LOOK_AT_CLOCK_S
+from shared.runtime.upkeep import tick_hourly
 from shared.transport.names import wake_channel
 from shared.transport.reconcile import reconcile_window
 from shared.transport.relay import QueueRelay
@@ -49,6 +52,8 @@ class RelayProcess:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_forever("rescuer", self._rescue, self._stop))
             group.create_task(run_forever("wake", self._listen, self._stop))
+            if PurgeHistory.queue in self._queues:
+                group.create_task(run_forever("upkeep", self._upkeep, self._stop))
             for queue in self._queues:
                 group.create_task(run_forever(f"relay-{queue}", partial(self._hold, queue), self._stop))
         with contextlib.suppress(Exception):
@@ -68,6 +73,10 @@ class RelayProcess:
             self._nudges[queue].set()
         touch(self._resources.settings.state_dir)
         return min(LOOK_S, self._resources.settings.beat_s) if not rescued.reasons else 0.1
+
+    async def _upkeep(self) -> float:
+        await tick_hourly(self._resources)
+        return LOOK_AT_CLOCK_S
 
     async def _hold(self, queue: str) -> float:
         """Stand by for the queue's lock; while it is held, relay until a failure gives it up."""
