@@ -32,11 +32,11 @@ UsePostgres = Annotated[bool, typer.Option("--postgres", help="an embedded Postg
 
 
 @app.command()
-def up(port: Port = 8000, *, postgres: UsePostgres = False) -> None:
-    """Run the whole system on this machine until Ctrl-C."""
+def up(port: Port = 8000, *, postgres: UsePostgres = False, as_json: Json = False) -> None:
+    """Run the whole system on this machine until Ctrl-C; `--json` prints its address and key once it is ready."""
     from holdfast.up import up as run  # noqa: PLC0415 - starts slowly; the other commands do not need it
 
-    raise typer.Exit(run(default_place(), port, use_postgres=postgres))
+    raise typer.Exit(run(default_place(), port, use_postgres=postgres, as_json=as_json))
 
 
 @app.command()

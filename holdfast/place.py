@@ -63,6 +63,10 @@ class Place:
     def master_key(self) -> str:
         return self._secret("master.key", lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
 
+    def local_key(self) -> str:
+        """The API key of this folder, made once: `hf_` and 43 characters."""
+        return self._secret("api.key", lambda: "hf_" + secrets.token_urlsafe(32))
+
     def api_key_file(self) -> Path:
         return self.folder / "api.key"
 

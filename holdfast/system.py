@@ -5,7 +5,6 @@ each service; each worker has a warm standby, which takes over within millisecon
 """
 
 import asyncio
-import json
 import os
 import sys
 import time
@@ -83,12 +82,21 @@ class System:
             self.postgres.stop()
         return late
 
+    def tend(self) -> list[str]:
+        """Restart what has died, servers too; returns the names of the dead."""
+        died = []
+        for server in (self.valkey, self.postgres):
+            if server is not None and server.process is not None and server.process.poll() is not None:
+                died.append(f"{server.name} (exit {server.process.returncode})")
+                server.start()
+        return died + self.supervisor.tend()
+
     def await_ready(self, limit_s: float = 60.0) -> None:
         """Until /readyz says that every role is ready; raises TimeoutError with what was missing."""
         until_s = time.monotonic() + limit_s
         said = "nothing answered"
         while time.monotonic() < until_s:
-            self.supervisor.tend()
+            self.tend()
             try:
                 answer = httpx.get(f"{self.base_url}/readyz", timeout=3)
                 said = answer.text
@@ -142,15 +150,11 @@ class System:
         return made
 
     async def _ensure_key(self) -> str:
-        """The local key, for everything: made once for a database, kept in a file that only its owner can read."""
-        file = self.place.api_key_file()
-        known = json.loads(file.read_text()) if file.exists() else {}
-        if self.database_url in known:
-            return str(known[self.database_url])
+        """The local key, for everything: one for the folder, brought along to whatever database is used from it."""
         settings = CoreSettings(database_url=self.database_url, redis_url=self.valkey.url)
+        key = self.place.local_key()
         async with open_resources(settings) as resources, open_tx(resources.database) as tx:
-            _, key = await create_key(tx, name="local", tenant="default", scopes=["*"])
-        self.place.write_secret(file.name, json.dumps({**known, self.database_url: key}))
+            await create_key(tx, name="local", tenant="default", scopes=["*"], plaintext=key)
         return key
 
     def _status(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`holdfast up`: keep a whole system running on this machine until Ctrl-C, then drain and stop everything."""
 
+import json
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from shared.kernel.errors import Misconfigured
 TEND_S = 0.2
 
 
-def up(place: Place, port: int, *, use_postgres: bool) -> int:
+def up(place: Place, port: int, *, use_postgres: bool, as_json: bool = False) -> int:
     """Returns the exit code; raises Misconfigured with one sentence when it cannot start."""
     check_port(port)
     check_modules(use_postgres=use_postgres)
@@ -30,8 +31,10 @@ def up(place: Place, port: int, *, use_postgres: bool) -> int:
             system.start()
             _await(system)
             _say(f"ready: {system.base_url}   key: {place.api_key_file()}   logs: {place.logs}   (Ctrl-C stops)")
+            if as_json:
+                print(json.dumps({"ready": True, "base_url": system.base_url, "api_key": system.api_key}), flush=True)
             while not stop:
-                for death in system.supervisor.tend():
+                for death in system.tend():
                     _say(f"restarting {death}")
                 time.sleep(TEND_S)
         except KeyboardInterrupt:

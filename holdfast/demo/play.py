@@ -99,7 +99,7 @@ async def _storm(system: System, story: Story, receiver: Receiver, console: Cons
 
 async def _tend(system: System) -> None:
     while True:
-        system.supervisor.tend()
+        await asyncio.to_thread(system.tend)
         await asyncio.sleep(0.2)
 
 
