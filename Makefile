@@ -33,7 +33,7 @@ test: $(STAMP) ## every test, on real servers (ARGS="-k fence")
 check: $(STAMP) ## lint, types, import rules, unit tests: under a minute
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing >/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports
 	@$(BIN)/python -m pytest tests/unit tests/architecture tests/contracts $(ARGS)
 
 faults: $(STAMP) ## only the tests that kill, stop, wipe and restart real processes

@@ -39,6 +39,7 @@ class Claim:
     timeout_s: float
     created_at: int
     claimed_at: int
+    run_at: int = 0
     trace: str | None = None
     parent: str | None = None
     cancel_requested: bool = False

@@ -180,7 +180,7 @@ class Pump:
 
     async def _attempt(self, held: Claim) -> None:
         started_us = self._database.clock.now_us()
-        WAIT_SECONDS.labels(task=held.task).observe(max(0, started_us - held.created_at) / SECOND_US)
+        WAIT_SECONDS.labels(task=held.task).observe(max(0, started_us - held.run_at) / SECOND_US)
         transition: Transition | None
         try:
             transition = await self._executor.run(held)
