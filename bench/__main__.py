@@ -47,13 +47,14 @@ def main() -> int:
     options = {"rounds": given.rounds, "quick": given.quick, "scale": vars(chosen)}
     path = report.fresh()
     stage = Stage()
+    failed = True
     try:
         stage.open()
         facts = machine.describe(stage.folder)
         keep = partial(report.write, path, machine=facts, options=options)
         failed = uvloop.run(_measure(stage, chosen, plan, keep))
     finally:
-        stage.close()
+        stage.close(keep=failed)
     if path.exists():
         print(report.table(path))
     return 1 if failed else 0

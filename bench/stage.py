@@ -56,11 +56,14 @@ class Stage:
         self.start(Role("receiver", (sys.executable, "-m", "bench.receiver"), self.base_env(), log))
         self.receiver_port = int(_first_line(log))
 
-    def close(self) -> None:
+    def close(self, *, keep: bool = False) -> None:
+        """`keep`: leave the folder, for its logs; they are named to the reader."""
         self.supervisor.stop(15)
         self.valkey.stop()
         self.postgres.stop()
-        if os.environ.get("HOLDFAST_BENCH_KEEP") is None:
+        if keep:
+            print(f"logs: {self.folder}", file=sys.stderr)
+        else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, role: Role) -> Role:
@@ -92,6 +95,7 @@ class Stage:
 
     async def room(self, kind: Kind) -> "Room":
         """A fresh, migrated database, and an emptied Valkey: scenarios follow one another, never share."""
+        self._revive()
         self._rooms += 1
         name = f"bench_{self._rooms}"
         folder = self.folder / name
@@ -107,6 +111,12 @@ class Stage:
         await redis.aclose()
         await asyncio.to_thread(lambda: asyncio.run(upgrade(url)))
         return Room(self, kind, url, folder)
+
+    def _revive(self) -> None:
+        """A server that somebody killed costs one scenario, not the rest of the run."""
+        for server in (self.valkey, self.postgres):
+            if server.process is None or server.process.poll() is not None:
+                server.start()
 
     async def tool(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
         """Run `python -m module …` to its end and read the JSON that it prints; killed past TOOL_S."""
