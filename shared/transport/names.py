@@ -12,7 +12,8 @@ def job_of(fields: Mapping[bytes, bytes] | None) -> tuple[str, bool]:
     for name, solo in ((JOB, False), (SOLO, True)):
         value = (fields or {}).get(name.encode())
         if value is not None:
-            return value.decode(errors="replace"), solo
+            # A NUL cannot be asked of PostgreSQL: one such entry would fail the claim of its whole batch, for ever.
+            return ("" if b"\0" in value else value.decode(errors="replace")), solo
     return "", False
 
 
