@@ -94,8 +94,18 @@ def _leave(claim: Claim, now_us: int, state: State, outcome: Outcome | None, sta
 def completed(
     claim: Claim, now_us: int, *, started_at: int, result: str | None = None, detail: str | None = None
 ) -> Transition:
-    left = _leave(claim, now_us, "completed", "completed", started_at)
-    return replace(left, attempt=claim.attempt + 1, result=result, detail=detail)
+    return Transition(  # built at once: this one is on the hot path
+        claim=claim,
+        state="completed",
+        outcome="completed",
+        finished_at=now_us,
+        started_at=started_at,
+        attempt=claim.attempt + 1,
+        crashes=claim.crashes,
+        releases=claim.releases,
+        result=result,
+        detail=detail,
+    )
 
 
 def _cancelled(left: Transition) -> Transition:

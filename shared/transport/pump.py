@@ -27,7 +27,7 @@ from shared.transport.execution import Executor, describe
 from shared.transport.names import GROUP, job_of, stream
 from shared.transport.reconcile import drop_entries, ensure_group
 from shared.transport.recorder import Recorder
-from shared.transport.telemetry import JOBS, RUN_SECONDS, WAIT_SECONDS
+from shared.transport.telemetry import jobs_ended, run_seconds, wait_seconds
 
 READ_BLOCK_MS = 1_000
 READ_MOST = 500
@@ -180,7 +180,7 @@ class Pump:
 
     async def _attempt(self, held: Claim) -> None:
         started_us = self._database.clock.now_us()
-        WAIT_SECONDS.labels(task=held.task).observe(max(0, started_us - held.run_at) / SECOND_US)
+        wait_seconds(held.task).observe(max(0, started_us - held.run_at) / SECOND_US)
         transition: Transition | None
         try:
             transition = await self._executor.run(held)
@@ -194,9 +194,9 @@ class Pump:
         finally:
             self._running.pop(_key(held), None)
             self._changed.set()
-        RUN_SECONDS.labels(task=held.task).observe((self._database.clock.now_us() - started_us) / SECOND_US)
+        run_seconds(held.task).observe((self._database.clock.now_us() - started_us) / SECOND_US)
         if transition is None:
-            JOBS.labels(task=held.task, outcome="completed").inc()
+            jobs_ended(held.task, "completed").inc()
             return
         await self._recorder.record(transition)
 

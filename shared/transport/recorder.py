@@ -13,7 +13,7 @@ from shared.ledger import states
 from shared.ledger.states import Failure, Transition
 from shared.ledger.store_record import Recorded
 from shared.ledger.store_record import record as write
-from shared.transport.telemetry import JOBS, STALE_WRITES
+from shared.transport.telemetry import STALE_WRITES, jobs_ended
 
 WAITING_MOST = 5_000
 PATIENCE_S = 24 * 3600.0
@@ -54,7 +54,7 @@ class Recorder:
             return
         if transition.state == "ready":
             self._wake(self._queue)  # the relay sleeps until the next run_at that it knows
-        JOBS.labels(task=held.task, outcome=transition.outcome or "released").inc()
+        jobs_ended(held.task, transition.outcome or "released").inc()
 
     async def settle(self) -> None:
         await self._committer.settle()
