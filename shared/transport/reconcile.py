@@ -39,6 +39,7 @@ async def reconcile_window(
     """
     await ensure_group(redis, queue)
     entries = await _entries(redis, queue)
+    delivered = await _last_delivered(redis, queue)
     held = await _held(redis, queue)
     alive = {row["id"] for row in await living(connection)}  # last: whoever reads has been born before
     now_us = clock.now_us()
@@ -46,6 +47,8 @@ async def reconcile_window(
     dispatched_at = {row["id"]: row["dispatched_at"] for row in rows}
 
     orphaned = {entry for entry, (consumer, ms) in held.items() if consumer not in alive or ms > CLAIM_WITHIN_MS}
+    # Delivered, and held by nobody: its reader's consumer was deleted while the read was being served.
+    orphaned |= {entry for entry in entries if entry not in held and _order(entry) <= delivered}
     present = {job_id for entry, job_id in entries.items() if entry not in orphaned}
     complete = len(rows) < WINDOW_BOUND and len(entries) < WINDOW_BOUND
     abandoned = {entries[entry] for entry in orphaned if entry in entries} - present
@@ -83,6 +86,18 @@ async def _entries(redis: "Redis", queue: str) -> Mapping[str, str]:
     """Entry id → job id, of the whole window; an entry that is not ours has the empty job id and is a stray."""
     found: Any = await redis.xrange(stream(queue), count=WINDOW_BOUND)
     return {entry.decode(): job_of(fields)[0] for entry, fields in found}
+
+
+async def _last_delivered(redis: "Redis", queue: str) -> tuple[int, int]:
+    """No entry up to here will be delivered again. Read before what is held: later deliveries are beyond it."""
+    groups: Any = await redis.xinfo_groups(stream(queue))
+    last = [item["last-delivered-id"] for item in groups if item["name"] == GROUP.encode()]
+    return _order(last[0].decode()) if last else (0, 0)
+
+
+def _order(entry: str) -> tuple[int, int]:
+    ms, _, sequence = entry.partition("-")
+    return int(ms), int(sequence or 0)
 
 
 async def _held(redis: "Redis", queue: str) -> Mapping[str, tuple[str, int]]:

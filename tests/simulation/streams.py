@@ -196,6 +196,10 @@ class SimRedis:
             for entry, consumer, idle_ms in found
         ]
 
+    async def xinfo_groups(self, name):
+        last = await self._say("xinfo_groups", lambda: self._server.group(name)[1].last)
+        return [{"name": b"holdfast", "last-delivered-id": _entry(last)}]
+
     async def xinfo_consumers(self, name, group):
         found = await self._say("xinfo_consumers", lambda: list(self._server.group(name)[1].consumers))
         return [{"name": consumer.encode()} for consumer in found]

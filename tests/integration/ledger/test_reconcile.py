@@ -64,7 +64,6 @@ async def test_an_entry_without_a_dispatched_job_is_a_stray(database, redis, clo
     assert await redis.xlen(stream(QUEUE)) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="deleting a consumer forgets what was delivered to it since XPENDING was read")
 async def test_what_reaches_a_dead_reader_while_it_is_being_forgotten_comes_back(database, redis, clock):
     """Found by the simulation: Redis serves the blocked read of a process whose death it has not noticed yet.
 
