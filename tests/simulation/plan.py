@@ -24,6 +24,7 @@ class Order:
     run_in_s: float
     max_attempts: int | None
     priority: int
+    timeout_s: float
 
 
 @dataclass
@@ -90,4 +91,5 @@ def _order(random, chaos_s):
         run_in_s=random.choice([0.0, 0.0, 0.0, 2.0]),
         max_attempts=random.choice([None, None, 1]),
         priority=random.randint(0, 9),
+        timeout_s=random.choice([2.0, 9.0]),  # within a lease and beyond it
     )

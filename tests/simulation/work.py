@@ -68,12 +68,12 @@ async def discarded(command, attempt, process):
 
 async def hanging(command, attempt, process):
     """Past its timeout; the worker cancels it."""
-    await process.work(5.0)
+    await process.work(30.0)
 
 
 async def stubborn(command, attempt, process):
     """Ignores being cancelled, until long after the ledger's deadline."""
-    until_s = process.clock.monotonic_s() + 14.0
+    until_s = process.clock.monotonic_s() + attempt.claim.timeout_s + 12.0
     while (left_s := until_s - process.clock.monotonic_s()) > 0:
         try:
             await process.work(left_s)

@@ -264,7 +264,7 @@ class World:
             command = Work(kind=kind, seconds=order.seconds, times=order.times)
             job = new_job(
                 command, tenant="t1", now_us=now_us, run_at=after_us(now_us, order.run_in_s),
-                priority=order.priority, max_attempts=order.max_attempts,
+                priority=order.priority, max_attempts=order.max_attempts, timeout_s=order.timeout_s,
             )  # fmt: skip
             self.kinds[job.id] = kind
             jobs.append(job)
@@ -294,8 +294,11 @@ class World:
             process.die()
 
     def _stop_worker(self):
-        if process := self._any(self.workers):
-            process.pause(self.random.uniform(0.2, self.plan.longest_stop_s))
+        """Rather one that is at work, and rather for longer than its lease: it comes back with a late result."""
+        busy = [process for process in dict.fromkeys(self.witness.active.values()) if process in self.workers]
+        lease_s = self.plan.lease_s
+        if process := self._any(busy or self.workers):
+            process.pause(self.random.choice([self.random.uniform(0.2, lease_s), lease_s * 1.5, lease_s * 2.0]))
 
     def _stop_relay(self):
         if process := self._any(self.relays):
