@@ -15,6 +15,7 @@ from services.media.uploads import take_in
 from shared.contracts.commands.media import ProcessAsset
 from shared.kernel.errors import NotFound
 from shared.kernel.ids import new_id
+from shared.ledger.states import TERMINAL
 from shared.ledger.store_read import read_job
 from shared.runtime.idempotency import IdempotentStream
 from shared.transport.enqueue import enqueue
@@ -63,7 +64,12 @@ async def list_presets(_: MayRead) -> dict[str, Any]:
 @router.get("/{asset_id}")
 async def show(asset_id: AssetId, caller: MayRead, resources: Held) -> dict[str, Any]:
     asset = await _asset(resources, asset_id, caller.tenant)
-    return asset_document(asset, await read_job(resources.database, asset["job_id"], caller.tenant))
+    job = await read_job(resources.database, asset["job_id"], caller.tenant)
+    if job is not None and job["state"] in TERMINAL:
+        asset = await _asset(
+            resources, asset_id, caller.tenant
+        )  # they ended together, after our first look at one of them
+    return asset_document(asset, job)
 
 
 @router.get("/{asset_id}/renditions/{name}")
