@@ -57,8 +57,11 @@ def attempt_document(row: Row) -> dict[str, Any]:
 
 
 def running_attempt(row: Row, attempts: Sequence[Row]) -> list[dict[str, Any]]:
-    """The attempt that runs now has no row yet: it is shown from its claim."""
-    if row["state"] != "running":
+    """The attempt that runs now has no row yet: it is shown from its claim.
+
+    One that ended after the job was read has its row by now: it must not show twice.
+    """
+    if row["state"] != "running" or (attempts and attempts[-1]["fence"] >= row["fence"]):
         return []
     number = attempts[-1]["number"] + 1 if attempts else 1
     started = rfc3339(row["claimed_at"])
