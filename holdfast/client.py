@@ -52,5 +52,6 @@ def _problem(answer: httpx.Response) -> str:
         return f"{answer.status_code}: {answer.text[:300]}"
     words = str(problem.get("detail") or problem.get("title") or answer.status_code)
     for error in problem.get("errors", [])[:5]:
-        words += f"; {error.get('pointer', '')}: {error.get('message', '')}"
+        more = f"{error.get('pointer', '')}: {error.get('message', '')}"
+        words += "" if more in words else f"; {more}"
     return words
