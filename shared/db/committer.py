@@ -55,6 +55,10 @@ class Committer(Generic[T, R]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self._writing
+
     def holds(self, wanted: Callable[[T], bool]) -> bool:
         """Whether such an item waits or is being written."""
         return any(wanted(item) for item, _ in (*self._writing, *self._waiting))

@@ -93,7 +93,7 @@ class Pump:
         delay_s = 0.0
         while not stop.is_set() and not self._lost.is_set():
             self._changed.clear()
-            if self._running and (self._solo or self._is_alone()):
+            if self._must_wait():
                 await self._changed.wait()
                 continue
             if self._solo:
@@ -198,7 +198,10 @@ class Pump:
         if transition is None:
             jobs_ended(held.task, "completed").inc()
             return
-        await self._recorder.record(transition)
+        try:
+            await self._recorder.record(transition)
+        finally:
+            self._changed.set()
 
     def _cancelled(self, held: Claim, started_us: int) -> Transition | None:
         running = self._running.get(_key(held))
@@ -222,8 +225,14 @@ class Pump:
             log.warning("running_alone", job=held.id, task=held.task, crashes=held.crashes)
             self._start(held)
 
-    def _is_alone(self) -> bool:
-        return any(running.claim.suspect for running in self._running.values())
+    def _must_wait(self) -> bool:
+        """A suspect runs, or the next thing is one and this process is not empty yet.
+
+        Empty means recorded too: an end that is not in the ledger would be blamed for the death of the process.
+        """
+        if any(running.claim.suspect for running in self._running.values()):
+            return True
+        return bool(self._solo) and (bool(self._running) or not self._recorder.is_idle)
 
     # The incarnation, and the end
 
@@ -303,6 +312,7 @@ class Pump:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        task.add_done_callback(lambda _: self._changed.set())
 
 
 def _key(held: Claim) -> tuple[str, int]:

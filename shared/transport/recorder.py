@@ -34,6 +34,11 @@ class Recorder:
         """So much waits to be written that no more work should be taken."""
         return len(self._committer) >= WAITING_MOST // 2
 
+    @property
+    def is_idle(self) -> bool:
+        """Every end that this process has seen is in the ledger."""
+        return self._committer.is_idle
+
     def holds(self, job_id: str) -> bool:
         return self._committer.holds(lambda transition: transition.claim.id == job_id)
 
