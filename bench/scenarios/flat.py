@@ -156,7 +156,7 @@ async def _dispatch(resources: Resources, count: int) -> list[str]:
 
 
 async def _drain(side: Side, count: int) -> dict[str, Any]:
-    """The real roles from a cold start, from the first start of a handler to the `count`-th end."""
+    """The real roles from a cold start, between the first end of a handler and the `count`-th, by their own clock."""
     room, database = side.room, side.resources.database
     since_us, most_bytes = database.clock.now_us(), 0
     room.relay(QUEUE)
