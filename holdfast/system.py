@@ -142,7 +142,8 @@ class System:
 
     def _worker(self, role: Any, queue: str) -> Role:
         """Exactly the command of the cluster, with a standby beside the one that works."""
-        concurrency = CONCURRENCY.get(queue, 2 * self.media_slots)
+        slots = int(self.env()["HOLDFAST_MEDIA_SLOTS"])
+        concurrency = CONCURRENCY.get(queue, 2 * slots)
         made: Role = role(
             f"{queue}-worker", "taskiq", "worker", f"services.{queue}.worker:create_broker", "--receiver", RECEIVER,
             "--workers", str(1 + STANDBYS), "--max-async-tasks", str(concurrency), "--no-configure-logging",

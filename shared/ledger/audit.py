@@ -19,6 +19,14 @@ CHECKS: dict[str, str] = {
     "running_without_owner": """
         SELECT id FROM job WHERE state = 'running'
            AND (incarnation IS NULL OR deadline IS NULL OR claimed_at IS NULL OR fence < 1)""",
+    "running_for_nobody": """
+        SELECT j.id FROM job AS j WHERE j.state = 'running' AND j.incarnation IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM incarnation AS n WHERE n.id = j.incarnation)""",
+    "dead_without_attempt": """
+        SELECT j.id FROM job AS j WHERE j.state = 'dead' AND NOT EXISTS (
+            SELECT 1 FROM job_attempt AS a WHERE a.job_id = j.id AND a.fence = j.fence)""",
+    "in_flight_without_attempts_left": """
+        SELECT id FROM job WHERE state IN ('ready', 'dispatched', 'running') AND attempt >= max_attempts""",
     "owner_without_running": "SELECT id FROM job WHERE state <> 'running' AND incarnation IS NOT NULL",
     "terminal_without_end": """
         SELECT id FROM job WHERE state IN ('completed', 'dead', 'cancelled') AND finished_at IS NULL""",

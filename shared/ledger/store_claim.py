@@ -44,7 +44,7 @@ OVERDUE = Statement(
     f"""
     SELECT {_COLUMNS} FROM job
      WHERE state = 'running' AND deadline < :now
-       AND incarnation IN (SELECT id FROM incarnation WHERE tombstone IS NULL)
+       AND NOT EXISTS (SELECT 1 FROM incarnation AS n WHERE n.id = job.incarnation AND n.tombstone IS NOT NULL)
      ORDER BY id LIMIT :limit
     """,
 )

@@ -101,6 +101,7 @@ class RelayProcess:
             nudge.clear()
             if relay.queue in self._deaths or clock.monotonic_s() - reconciled_s >= RECONCILE_S:
                 self._deaths.discard(relay.queue)
+                relay.reset_floors()  # what the dead had keeps its place, which may be behind the floors
                 await self._reconcile(relay, connection)
                 reconciled_s = clock.monotonic_s()
             done = await relay.run_once(connection)

@@ -20,6 +20,7 @@ from shared.db.tx import Tx, open_tx
 from shared.ledger import states
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_record import record
+from shared.transport.telemetry import STALE_WRITES, jobs_ended
 
 RESULT_LIMIT_BYTES = 64 * 1024
 DETAIL_LIMIT_BYTES = 64 * 1024
@@ -81,10 +82,13 @@ class Attempt:
         """
         async with open_tx(self._database, wake=self._wake) as tx:
             yield tx
-            recorded = await record(tx, [self._ending(dead)], sqlite=self._database.dialect == "sqlite")
+            ending = self._ending(dead)
+            recorded = await record(tx, [ending], sqlite=self._database.dialect == "sqlite")
             if recorded != ["recorded"]:
+                STALE_WRITES.labels(queue=self.claim.queue).inc()
                 raise Stale(self.claim.id)
         self.ended = True
+        jobs_ended(self.claim.task, str(ending.outcome)).inc()
 
     def _ending(self, dead: str | None) -> Transition:
         now_us = self._database.clock.now_us()
@@ -92,7 +96,10 @@ class Attempt:
         if dead is not None:
             failure = Failure("Dead", dead, fingerprint(self.claim.task, "Dead", dead))
             return states.dead(self.claim, now_us, failure, started_at=self.started_at, detail=detail)
-        result = encode_result(self.result)
+        try:
+            result = encode_result(self.result)
+        except (TypeError, ValueError) as error:
+            raise Dead(f"unrecordable: {error}") from None
         return states.completed(self.claim, now_us, started_at=self.started_at, result=result, detail=detail)
 
 

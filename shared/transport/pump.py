@@ -27,7 +27,7 @@ from shared.transport.execution import Executor, describe
 from shared.transport.names import GROUP, job_of, stream
 from shared.transport.reconcile import drop_entries, ensure_group
 from shared.transport.recorder import Recorder
-from shared.transport.telemetry import jobs_ended, run_seconds, wait_seconds
+from shared.transport.telemetry import STRAYS, run_seconds, wait_seconds
 
 READ_BLOCK_MS = 1_000
 READ_MOST = 500
@@ -132,6 +132,7 @@ class Pump:
     async def _take(self, entries: dict[str, tuple[str, bool]]) -> None:
         """Claim, then drop the entries, also of what could not be claimed: the stream holds only the unclaimed."""
         together = {entry: job_id for entry, (job_id, solo) in entries.items() if not solo}
+        STRAYS.labels(queue=self._queue).inc(sum(1 for job_id, _ in entries.values() if not job_id))
         self._solo.extend((entry, job_id) for entry, (job_id, solo) in entries.items() if solo)
         claims = await self._claim([job_id for job_id in together.values() if job_id])
         strike("claim.committed")
@@ -195,8 +196,7 @@ class Pump:
             self._running.pop(_key(held), None)
             self._changed.set()
         run_seconds(held.task).observe((self._database.clock.now_us() - started_us) / SECOND_US)
-        if transition is None:
-            jobs_ended(held.task, "completed").inc()
+        if transition is None:  # it has recorded its own end, or may not record any
             return
         try:
             await self._recorder.record(transition)

@@ -20,7 +20,7 @@ from shared.transport.window import Window
 
 POLL_S = 0.5
 FLOOR_LAG_US = 2 * SECOND_US
-FLOORS_LIVE_S = 1.0
+FLOORS_LIVE_S = 5.0
 MAX_PICK = 1_000
 _PUBLISH = """
 for i = 1, #ARGV, 2 do redis.call('XADD', KEYS[1], '*', ARGV[i], ARGV[i + 1]) end
@@ -84,7 +84,7 @@ class QueueRelay:
         return min(POLL_S, max(0.0, (due - self._clock.now_us()) / SECOND_US))
 
     def _current_floors(self) -> list[int]:
-        """Back to zero every second: for jobs that committed late or were given back with an old `run_at`."""
+        """Back to zero every few seconds: for jobs that committed late or were given back with an old `run_at`."""
         now_s = self._clock.monotonic_s()
         if now_s - self._floors_since_s >= FLOORS_LIVE_S:
             self.reset_floors()
