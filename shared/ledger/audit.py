@@ -35,8 +35,10 @@ CHECKS: dict[str, str] = {
     "dispatched_without_time": "SELECT id FROM job WHERE state = 'dispatched' AND dispatched_at IS NULL",
     "dead_without_reason": "SELECT id FROM job WHERE state = 'dead' AND error_type IS NULL",
     "cancelled_without_reason": """
-        SELECT id FROM job WHERE state = 'cancelled'
-           AND (error_type IS NULL OR error_type NOT IN ('Cancelled', 'Discard', 'Discarded'))""",
+        SELECT j.id FROM job AS j WHERE j.state = 'cancelled' AND (
+            j.error_type IS NULL OR (j.error_type NOT IN ('Cancelled', 'Discarded') AND NOT EXISTS (
+                SELECT 1 FROM job_attempt AS a
+                 WHERE a.job_id = j.id AND a.fence = j.fence AND a.outcome = 'cancelled')))""",
     "completed_without_result": """
         SELECT j.id FROM job AS j WHERE j.state = 'completed' AND NOT EXISTS (
             SELECT 1 FROM job_attempt AS a WHERE a.job_id = j.id AND a.fence = j.fence AND a.outcome = 'completed')""",
