@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -138,7 +139,7 @@ def jobs_list(
 @jobs.command("show")
 def jobs_show(job_id: str, *, as_json: Json = False) -> None:
     """One job with every attempt."""
-    found = connect().get(f"/v1/jobs/{job_id}")
+    found = connect().get(f"/v1/jobs/{_segment(job_id)}")
     if as_json:
         show.as_json(found)
     else:
@@ -148,7 +149,7 @@ def jobs_show(job_id: str, *, as_json: Json = False) -> None:
 @jobs.command("retry")
 def jobs_retry(job_id: str, *, as_json: Json = False) -> None:
     """Run a dead or cancelled job again."""
-    _told(connect().post(f"/v1/jobs/{job_id}/retry"), as_json=as_json)
+    _told(connect().post(f"/v1/jobs/{_segment(job_id)}/retry"), as_json=as_json)
 
 
 @dead.command("list")
@@ -183,6 +184,13 @@ def dead_retry(ids: Ids = None, group: Group = None, task: Task = None, *, as_js
 def dead_discard(ids: Ids = None, group: Group = None, task: Task = None, *, as_json: Json = False) -> None:
     """Give dead letters up for good."""
     _told(connect().post("/v1/dead/discard", _chosen(ids, group, task)), as_json=as_json)
+
+
+def _segment(job_id: str) -> str:
+    """An id as one part of a path, whatever was typed."""
+    if not job_id.strip():
+        raise Misconfigured("a job's id is needed: `holdfast jobs list` shows them")
+    return quote(job_id, safe="")
 
 
 def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Place:
         """What a running system wrote; raises Misconfigured when none runs here, also after one that was killed."""
         try:
             status: dict[str, Any] = json.loads(self.status_file.read_text())
-        except FileNotFoundError:
+        except (OSError, ValueError):
             status = {}
         if not status or not Path(f"/proc/{status['pid']}").exists():
             raise Misconfigured(f"no system is running on {self.folder}: start one with `holdfast up`")

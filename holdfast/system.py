@@ -44,6 +44,7 @@ class System:
         self.mail_port = free_port()
         self.api_key = ""
         self._migrated = False
+        self._told: dict[str, int] = {}
 
     @property
     def base_url(self) -> str:
@@ -65,6 +66,7 @@ class System:
         self.api_key = asyncio.run(self._ensure_key())
         self.supervisor.roles = self._roles()
         self.supervisor.start()
+        self._told = self._pids()
         self.place.write_status(self._status())
 
     def migrate(self) -> None:
@@ -89,7 +91,11 @@ class System:
             if server is not None and server.process is not None and server.process.poll() is not None:
                 died.append(f"{server.name} (exit {server.process.returncode})")
                 server.start()
-        return died + self.supervisor.tend()
+        died += self.supervisor.tend()
+        if self._told != (roles := self._pids()):  # so that `status` names the processes that there are now
+            self._told = roles
+            self.place.write_status(self._status())
+        return died
 
     def await_ready(self, limit_s: float = 60.0) -> None:
         """Until /readyz says that every role is ready; raises TimeoutError with what was missing."""
@@ -167,8 +173,11 @@ class System:
             "database_url": self.database_url,
             "mail": str(self.place.mail),
             "logs": str(self.place.logs),
-            "roles": {role.name: role.process.pid for role in self.supervisor.roles if role.process},
+            "roles": self._pids(),
         }
+
+    def _pids(self) -> dict[str, int]:
+        return {role.name: role.process.pid for role in self.supervisor.roles if role.process}
 
 
 _OVERRIDABLE = frozenset(

@@ -86,7 +86,7 @@ def build_app(
             finally:
                 await watch.close()
 
-    app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.settings = settings
     app.include_router(health_router(checks))
     app.include_router(_metrics_router(scrape, keyed=not chosen.metrics_open))
