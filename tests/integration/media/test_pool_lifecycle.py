@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from services.media.errors import PoolClosed, PoolFull, SlotsUnavailable
+from services.media.errors import PoolClosed, PoolFull, SlotDied, SlotsUnavailable
 from services.media.pool import Pool
 from tests.integration.media.conftest import FAULTY, ended, open_pool, until
 
@@ -156,8 +156,12 @@ def test_it_works_under_uvloop_too():
     async def main():
         async with open_pool(2) as pool:
             os.kill(pool.pids()[0], signal.SIGKILL)
-            results = await asyncio.gather(*(pool.run("work", {"ms": 2}, timeout_s=5) for _ in range(20)))
-            assert len(results) == 20
+            calls = (pool.run("work", {"ms": 2}, timeout_s=5) for _ in range(20))
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            # A signal takes its time: the victim may have begun one call, and no other may fail.
+            failed = [result for result in results if isinstance(result, BaseException)]
+            assert len(failed) <= 1
+            assert all(isinstance(error, SlotDied) for error in failed)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
