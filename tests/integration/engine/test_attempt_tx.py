@@ -15,6 +15,7 @@ from shared.db.sql import Statement
 from shared.db.tx import TX_CAP_S, Tx, open_tx
 from shared.kernel.ids import new_id
 from shared.ledger import store_incarnation
+from shared.ledger.audit import audit
 from shared.transport.attempt import Attempt, Stale, get_attempt
 from tests.integration.engine.engine import WAIT_S, Again, Do, Engine
 
@@ -69,6 +70,7 @@ async def test_a_job_enqueued_by_a_handler_commits_with_it(engine: Engine) -> No
     engine.handle(Do, work)
     await engine.run(Do(number=2))
     await engine.until(lambda rows: len(rows) == 3, "SELECT id FROM job WHERE state = 'completed'")
+    assert (await audit(engine.database)).states == {"completed": 3}
 
 
 async def test_what_is_raised_inside_rolls_back_and_is_retried(engine: Engine) -> None:
