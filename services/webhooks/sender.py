@@ -11,7 +11,7 @@ import errno
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, Self
 
 import aiohttp
@@ -27,6 +27,7 @@ from services.webhooks.answers import (
     body_text,
     clean,
 )
+from services.webhooks.heads import BoundedHandler
 from shared.runtime.egress import AddressPolicy, EgressRefused, Resolver, SocketGate, build_connector, check_url
 
 CONNECTIONS_MAX: Final = 256
@@ -77,6 +78,9 @@ class Sender:
             ssl_context=self._ssl_context,
             gate=self._gate,
         )
+        loop = asyncio.get_running_loop()
+        # aiohttp has no parameter for this. A class for responses would see only what somebody waits for.
+        connector._factory = partial(BoundedHandler, loop=loop)  # type: ignore[assignment]  # noqa: SLF001
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

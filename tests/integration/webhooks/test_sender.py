@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from services.webhooks.answers import BODY_CAP_BYTES, HEADERS_MAX
+from services.webhooks.heads import INFORMATIONAL_MAX
 from services.webhooks.sender import Sender
 from shared.runtime.egress import AddressPolicy
 from tests.integration.webhooks.receivers import Talk, http_receiver, raw_receiver, says, self_signed
@@ -206,6 +207,64 @@ async def test_a_body_that_trickles_does_not_outlast_the_deadline(sender: Sender
     async with raw_receiver(trickle) as port, within(2):
         answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 0.3)
     assert (answer.status, answer.error) == (200, "timeout")
+
+
+async def test_a_head_that_trickles_does_not_outlast_the_deadline(sender: Sender) -> None:
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in (b"HTTP/1.1 200 OK\r\nX: ", *[b"x"] * 1_000):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with raw_receiver(trickle) as port, within(2):
+        answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 0.3)
+    assert (answer.status, answer.error) == (None, "timeout")
+
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+async def test_informational_answers_are_passed_over_up_to_a_bound(sender: Sender) -> None:
+    async with raw_receiver(says(EARLY * INFORMATIONAL_MAX + OK)) as port:
+        assert (await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)).status == 200
+    async with raw_receiver(says(EARLY * (INFORMATIONAL_MAX + 1) + OK)) as port:
+        answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)
+    assert (answer.status, answer.error) == (None, "protocol")
+    assert "more than 16 informational answers" in (answer.message or "")
+
+
+@pytest.mark.parametrize("first", [b"", OK], ids=["instead of an answer", "after it, on the idle connection"])
+async def test_a_flood_of_informational_answers_is_hung_up_on(sender: Sender, first: bytes) -> None:
+    cut = asyncio.Event()
+
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        await writer.drain()
+        try:
+            while True:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+                await writer.drain()
+        finally:
+            cut.set()
+
+    async with raw_receiver(flood) as port, within(3):
+        for _ in range(2):
+            cut.clear()
+            answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 30)
+            assert (answer.status, answer.error) == ((200, None) if first else (None, "protocol"))
+            await cut.wait()
+
+
+async def test_informational_answers_are_counted_for_each_request_anew(sender: Sender) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readexactly(2)  # the body; the head was read
+            writer.write(EARLY * 10 + OK)
+            await reader.readuntil(b"\r\n\r\n")
+
+    async with raw_receiver(talk) as port:
+        for _ in range(4):
+            assert (await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)).status == 200
 
 
 async def test_a_receiver_that_never_reads_the_upload_does_not_outlast_the_deadline(sender: Sender) -> None:
