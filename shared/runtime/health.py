@@ -2,7 +2,6 @@
 
 Alive asks nobody: an outage of the database must not restart anything. Ready asks the database, its schema and Redis,
 and whatever else was registered. Redis alone missing is `degraded` and still ready: accepting needs only the database.
-`SchemaWatch` is also what the gate asks before every other route.
 """
 
 import asyncio
@@ -14,14 +13,10 @@ from fastapi import APIRouter, Request
 from sqlalchemy import text
 from starlette.responses import JSONResponse, Response
 
-from shared.db.engine import Database
-from shared.db.migrate import Owner, schema_problems
-from shared.kernel.logs import get_logger
 from shared.runtime.resources import Resources, get_resources
+from shared.runtime.schema import SchemaWatch
 
-SCHEMA_FRESH_S = 2.0
 CHECK_LIMIT_S = 2.0
-log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,46 +26,6 @@ class Check:
     name: str
     probe: Callable[[Resources], Awaitable[str | None]]
     required: bool = True
-
-
-class SchemaWatch:
-    """The schema's problems, at most SCHEMA_FRESH_S old; while all is well the look is taken in the background."""
-
-    def __init__(self, database: Database, owners: Sequence[Owner]) -> None:
-        self._database = database
-        self._owners = owners
-        self._problems: list[str] | None = None
-        self._seen_s = 0.0
-        self._look: asyncio.Task[list[str]] | None = None
-
-    async def problems(self) -> list[str]:
-        """Raises the database's error when it cannot be asked and has not been asked before."""
-        fresh = self._database.clock.monotonic_s() - self._seen_s < SCHEMA_FRESH_S
-        if self._problems is not None and fresh:
-            return self._problems
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._read(), name="schema-watch")
-            self._look.add_done_callback(_told)
-        if self._problems == []:
-            return []
-        return await asyncio.shield(self._look)
-
-    async def _read(self) -> list[str]:
-        problems = await schema_problems(self._database, self._owners)
-        if problems and problems != self._problems:
-            log.error("schema_refused", problems=problems)
-        self._problems, self._seen_s = problems, self._database.clock.monotonic_s()
-        return problems
-
-    async def close(self) -> None:
-        if self._look is not None and not self._look.done():
-            self._look.cancel()
-            await asyncio.wait({self._look})
-
-
-def _told(look: "asyncio.Task[list[str]]") -> None:
-    if not look.cancelled() and look.exception() is not None:
-        log.debug("schema_look_failed", error=repr(look.exception()))
 
 
 async def _database(resources: Resources) -> str | None:

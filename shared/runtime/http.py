@@ -24,9 +24,10 @@ from shared.kernel.settings import CoreSettings, load
 from shared.runtime import metrics, problems
 from shared.runtime.bodies import BODY_LIMIT_BYTES, Limits, bounded, check_head, check_length
 from shared.runtime.callers import Callers, remember, require
-from shared.runtime.health import Check, SchemaWatch, health_router
+from shared.runtime.health import Check, health_router
 from shared.runtime.idempotency import Replay, once, once_streamed
 from shared.runtime.resources import Resources, get_resources, open_resources
+from shared.runtime.schema import SchemaWatch
 from shared.transport.broker import HoldfastBroker
 
 _KEY_PARAMETER = {

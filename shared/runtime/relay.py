@@ -19,11 +19,12 @@ from shared.db.sql import Connection
 from shared.kernel import faultpoints, logs
 from shared.kernel.errors import Misconfigured
 from shared.kernel.settings import CoreSettings, load
+from shared.ledger.schema import LEDGER
 from shared.runtime.heartbeat import touch
 from shared.runtime.lifecycle import pause, run_forever
 from shared.runtime.rescuer import Rescuer
 from shared.runtime.resources import Resources, connect_redis, open_resources
-from shared.runtime.schema import wait_for_schema
+from shared.runtime.schema import SchemaWatch, wait_for_schema
 from shared.runtime.upkeep import LOOK_S as LOOK_AT_CLOCK_S
 from shared.runtime.upkeep import tick_hourly
 from shared.transport.names import wake_channel
@@ -43,6 +44,7 @@ class RelayProcess:
         self._resources = resources
         self._stop = stop
         self._rescuer = Rescuer(resources)
+        self._schema = SchemaWatch(resources.database, [LEDGER])
         self._queues = resources.settings.queues or QUEUES
         self._nudges = {queue: asyncio.Event() for queue in self._queues}
         self._relays: dict[str, QueueRelay] = {}
@@ -56,10 +58,14 @@ class RelayProcess:
                 group.create_task(run_forever("upkeep", self._upkeep, self._stop))
             for queue in self._queues:
                 group.create_task(run_forever(f"relay-{queue}", partial(self._hold, queue), self._stop))
+        await self._schema.close()
         with contextlib.suppress(Exception):
             await self._rescuer.end()
 
     async def _rescue(self) -> float:
+        if await self._schema.problems():
+            touch(self._resources.settings.state_dir)
+            return LOOK_S
         rescued = await self._rescuer.run_once()
         for reason, count in rescued.reasons.items():
             RESCUES.labels(reason=reason).inc(count)
@@ -75,11 +81,15 @@ class RelayProcess:
         return min(LOOK_S, self._resources.settings.beat_s) if not rescued.reasons else 0.1
 
     async def _upkeep(self) -> float:
+        if await self._schema.problems():
+            return LOOK_S
         await tick_hourly(self._resources)
         return LOOK_AT_CLOCK_S
 
     async def _hold(self, queue: str) -> float:
-        """Stand by for the queue's lock; while it is held, relay until a failure gives it up."""
+        """Stand by for the queue's lock; while it is held, relay until a failure or a foreign schema gives it up."""
+        if await self._schema.problems():
+            return LOOK_S
         async with exclusive(self._resources.database, f"relay-{queue}") as connection:
             if connection is None:
                 return STANDBY_S
@@ -97,7 +107,7 @@ class RelayProcess:
         clock = self._resources.database.clock
         nudge = self._nudges[relay.queue]
         reconciled_s = float("-inf")
-        while not self._stop.is_set():
+        while not self._stop.is_set() and not await self._schema.problems():
             nudge.clear()
             if relay.queue in self._deaths or clock.monotonic_s() - reconciled_s >= RECONCILE_S:
                 self._deaths.discard(relay.queue)

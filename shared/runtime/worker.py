@@ -16,7 +16,7 @@ from shared.kernel import faultpoints, logs
 from shared.kernel.settings import CoreSettings
 from shared.runtime.incarnation import WorkerLife
 from shared.runtime.resources import Resources
-from shared.runtime.schema import owners_of, wait_for_schema
+from shared.runtime.schema import SchemaWatch, owners_of, wait_for_schema
 from shared.transport.broker import HoldfastBroker
 from shared.transport.receiver import WorkerProcess
 
@@ -40,16 +40,24 @@ def make_broker(
         resources: Resources = app.state.resources
         broker.attach(resources.acceptor)
         life = WorkerLife(resources, queue, capacity)
+        owners = owners_of(queue)
 
         async def ready(stop: asyncio.Event) -> bool:
             return await wait_for_schema(
-                resources.database, stop, settings.state_dir, owners_of(queue)
+                resources.database, stop, settings.state_dir, owners
             ) and await life.take_place(stop)
+
+        watch = SchemaWatch(resources.database, owners)
+
+        async def fit() -> bool:
+            return not await watch.problems()
 
         actions: list[Callable[[], Awaitable[None]]] = []
         if on_active is not None:
             actions.append(lambda: on_active(app))
-        return WorkerProcess(resources.database, resources.redis, resources.waker.wake, life, ready, capacity, actions)
+        return WorkerProcess(
+            resources.database, resources.redis, resources.waker.wake, life, ready, capacity, fit, actions
+        )
 
     broker.process_factory = process
     return broker

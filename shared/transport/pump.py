@@ -9,7 +9,7 @@ incarnation: its handlers are cancelled, nothing of them is written, and the pum
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -32,7 +32,9 @@ from shared.transport.telemetry import STRAYS, run_seconds, wait_seconds
 READ_BLOCK_MS = 1_000
 READ_MOST = 500
 CANCEL_GRACE_S = 2.0
+UNFIT_LOOK_S = 0.5
 Why = Literal["drain", "lost", "cancel"]
+Fit = Callable[[], Awaitable[bool]]
 log = get_logger(__name__)
 
 
@@ -52,8 +54,9 @@ class Running:
 class Pump:
     def __init__(
         self, *, queue: str, database: Database, redis: "Redis", executor: Executor, life: Life, capacity: int,
-        drain_limit_s: float, wake: Callable[[str], None],
+        drain_limit_s: float, wake: Callable[[str], None], fit: Fit | None = None,
     ) -> None:  # fmt: skip
+        """`fit` says whether new work may be taken now; it is asked before every read."""
         self._queue = queue
         self._stream = stream(queue)
         self._database = database
@@ -62,6 +65,7 @@ class Pump:
         self._life = life
         self._capacity = capacity
         self._drain_limit_s = drain_limit_s
+        self._fit = fit
         self._incarnation = ""
         # By job and fence: a handler that ignores its cancellation may still run when its job has come back to us.
         self._running: dict[tuple[str, int], Running] = {}
@@ -104,6 +108,9 @@ class Pump:
                 await self._changed.wait()
                 continue
             try:
+                if self._fit is not None and not await self._fit():
+                    await asyncio.sleep(UNFIT_LOOK_S)
+                    continue
                 entries = await self._read(min(free, READ_MOST))
                 delay_s = 0.0
             except Exception as error:

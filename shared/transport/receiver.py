@@ -29,6 +29,7 @@ class WorkerProcess:
     life: Life
     ready: Callable[[asyncio.Event], Awaitable[bool]]
     capacity: int
+    fit: Callable[[], Awaitable[bool]]
     on_active: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
 
@@ -66,6 +67,7 @@ class HoldfastReceiver(Receiver):
             capacity=process.capacity,
             drain_limit_s=settings.drain_limit_s,
             wake=process.wake,
+            fit=process.fit,
         )
         await pump.run(finish_event)
         if self.on_exit is not None:

@@ -52,6 +52,8 @@ class SimBeat(beat.Beat):
 class SimSlot:
     """The slot's file: who held it last. Its lock is the process itself."""
 
+    is_taken = False
+
     def __init__(self, world, number):
         self._world = world
         self.number = number
@@ -71,7 +73,21 @@ class SimLife(incarnation.WorkerLife):
             await self._bury(slot.predecessor)
 
 
+class FittingSchema:
+    """The one schema there is."""
+
+    async def problems(self):
+        return []
+
+    async def close(self):
+        """Nothing is open."""
+
+
 class SimRelay(relay.RelayProcess):
+    def __init__(self, parts, stop):
+        super().__init__(parts, stop)
+        self._schema = FittingSchema()
+
     async def _listen(self):
         """Nudges come straight from the world: see `World.published`."""
         await self._stop.wait()

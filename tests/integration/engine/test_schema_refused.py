@@ -13,7 +13,7 @@ from sqlalchemy import text
 from services.api.app import create_app
 from services.api.settings import ApiSettings
 from shared.db.engine import Database
-from shared.runtime import health
+from shared.runtime import schema
 from shared.runtime.migrate import upgrade
 from shared.runtime.resources import open_resources
 from shared.testing.lab import Noop
@@ -40,7 +40,7 @@ async def answering(client: httpx.AsyncClient, path: str, status: int) -> httpx.
 
 @pytest.mark.parametrize("owner", ["ledger", "api"])
 async def test_an_app_says_so_and_serves_nothing(place: Place, owner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "SCHEMA_FRESH_S", 0.02)
+    monkeypatch.setattr(schema, "FRESH_S", 0.02)
     async with client_of(create_app(place.settings, ApiSettings()), await place.key()) as client:
         assert (await client.get("/readyz")).json()["checks"]["schema"] == "ok"
         assert (await client.get("/v1/jobs")).status_code == 200
@@ -86,3 +86,31 @@ async def test_workers_and_relays_refuse_work_until_it_is_back(rig: Rig) -> None
     assert await rig.rows("SELECT id FROM incarnation") == []
     await set_version(rig.database, "ledger", "0001")
     assert await rig.settled() == {"completed": 1}
+
+
+async def test_those_that_run_take_no_new_work_under_a_schema_that_left_them_behind(rig: Rig) -> None:
+    rig.relay()
+    rig.worker()
+    (first,) = await rig.enqueue(Noop())
+    assert await rig.settled() == {"completed": 1}
+    await set_version(rig.database, "ledger", NEWER)
+    await rig.until_logged("relay", "schema_refused", 30)
+    await rig.until_logged("w", "schema_refused", 30)
+    (job_id,) = await rig.enqueue(Noop())
+    await rig.until_logged("w", "schema_refused", 30)
+    assert await rig.rows("SELECT state FROM job WHERE id = :id", id=job_id) == [("ready",)]
+    await set_version(rig.database, "ledger", "0001")
+    assert await rig.settled() == {"completed": 2}
+    assert first != job_id
+
+
+async def test_a_newer_schema_that_leaves_this_code_working_changes_nothing(rig: Rig) -> None:
+    async with rig.database.begin() as connection:
+        await connection.execute(text("UPDATE ledger_version SET version_num = '0099'"))
+        await connection.execute(text("UPDATE ledger_floor SET version_num = '0099', oldest_code = 1"))
+    await upgrade(rig.url)
+    rig.relay()
+    rig.worker()
+    await rig.enqueue(Noop())
+    assert await rig.settled() == {"completed": 1}
+    assert await rig.rows("SELECT version_num FROM ledger_version") == [(NEWER,)]

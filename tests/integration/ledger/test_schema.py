@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 from shared.db.engine import Database
-from shared.db.migrate import judge, migrate, schema_problems
+from shared.db.migrate import Version, judge, migrate, schema_problems
 from shared.ledger.models import Job
 from shared.ledger.schema import LEDGER
 
@@ -85,7 +85,11 @@ async def test_a_schema_outside_the_codes_range_is_named(empty):
 
 
 @pytest.mark.parametrize(
-    ("version", "fits"), [(None, False), ("0001", False), ("0002", True), ("0004", True), ("0005", False)]
-)
-def test_the_range_includes_both_of_its_ends(version, fits):
-    assert (judge(replace(LEDGER, oldest=2, newest=4), version) is None) == fits
+    ("version", "floor", "fits"),
+    [
+        (None, None, False), ("0001", None, False), ("0002", None, True), ("0004", None, True),
+        ("0005", None, False), ("0005", 5, False), ("0005", 4, True), ("0009", 2, True),
+    ],
+)  # fmt: skip
+def test_the_range_includes_both_of_its_ends_and_what_newer_revisions_leave_working(version, floor, fits):
+    assert (judge(replace(LEDGER, oldest=2, newest=4), Version(version, floor)) is None) == fits
