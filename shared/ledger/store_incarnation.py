@@ -40,6 +40,7 @@ LIVING = Statement(
      WHERE tombstone IS NULL ORDER BY id
     """,
 )
+BURIED = Statement("incarnation_buried", "SELECT id FROM incarnation WHERE id {any:ids} AND tombstone IS NOT NULL")
 FORGET = Statement(
     "incarnation_forget",
     """
@@ -75,6 +76,13 @@ async def bury_silent(connection: Connection, incarnation: str, seen_beat: int, 
 
 async def living(connection: Connection) -> Sequence[Row]:
     return await connection.fetch(LIVING)
+
+
+async def buried(connection: Connection, incarnations: Sequence[str]) -> set[str]:
+    """Those of them that have been declared dead."""
+    if not incarnations:
+        return set()
+    return {row["id"] for row in await connection.fetch(BURIED, {"ids": list(incarnations)})}
 
 
 async def forget(connection: Connection, before_us: int) -> None:

@@ -1,8 +1,8 @@
 """The life of a worker process in the ledger: it takes a slot, is born, beats, may be declared dead, is born again.
 
 A process that waits for a slot is a warm standby: it has imported and connected everything, and takes over within
-milliseconds of the holder's death. Being declared dead while alive (a long SIGSTOP, a partition) ends the incarnation,
-not the process.
+milliseconds of the holder's death, and within a second once a holder that is only stopped has been declared dead. That
+(a long SIGSTOP, a partition) ends an incarnation, not its process: it goes on as a new one, or stands by in its turn.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 from shared.contracts.commands import ALL
@@ -20,9 +21,10 @@ from shared.ledger.rescue import CRASH, rescue
 from shared.ledger.states import Claim
 from shared.runtime.beat import Beat
 from shared.runtime.resources import Resources
-from shared.runtime.slot import Slot, try_slot
+from shared.runtime.slot import Slot, holders, take_over, try_slot
 
 STANDBY_POLL_S = 0.05
+TAKE_OVER_LOOK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 log = get_logger(__name__)
 
@@ -35,23 +37,48 @@ class WorkerLife:
         self.capacity = capacity
         self._resources = resources
         self._slot: Slot | None = None
+        self._folder = resources.settings.state_dir / "slots"
+        self._stop = asyncio.Event()
         self._beat: Beat | None = None
         self.incarnation = ""
 
     async def take_place(self, stop: asyncio.Event) -> bool:
         """Get a slot, as a standby if need be, and bury the predecessor; False when told to stop first."""
         die_with_parent()
+        self._stop = stop
         settings = self._resources.settings
-        while (slot := try_slot(settings.state_dir / "slots", self.queue, settings.slots)) is None:
+        looked_s = time.monotonic()
+        while (slot := try_slot(self._folder, self.queue, settings.slots)) is None:
             if stop.is_set():
                 return False
             await asyncio.sleep(STANDBY_POLL_S)
+            if time.monotonic() - looked_s >= TAKE_OVER_LOOK_S:
+                looked_s = time.monotonic()
+                if (slot := await self._succeed_the_stopped()) is not None:
+                    break
         self._slot = slot
         if slot.predecessor is not None:
             await self._bury(slot.predecessor)
         return True
 
+    async def _succeed_the_stopped(self) -> Slot | None:
+        """A holder that the ledger has declared dead keeps its kernel lock while it is stopped: take its place."""
+        held = holders(self._folder, self.queue, self._resources.settings.slots)
+        try:
+            buried = await store.buried(self._resources.database, list(held.values()))
+        except Exception as error:
+            log.warning("standby_look_failed", queue=self.queue, error=repr(error))
+            return None
+        for number, incarnation in held.items():
+            if incarnation in buried and (slot := take_over(self._folder, self.queue, number, incarnation)):
+                log.warning("place_taken_over", queue=self.queue, incarnation=incarnation)
+                return slot
+        return None
+
     async def begin(self, *, on_lost: Callable[[], None], on_running: Callable[[Sequence[Claim]], None]) -> str:
+        """The id of the new incarnation; empty when the process was told to stop before there was a place for it."""
+        if self._slot is not None and self._slot.is_taken and not await self._stand_by_again():
+            return ""
         self.incarnation = new_id("inc")
         await store.born(
             self._resources.database,
@@ -70,6 +97,14 @@ class WorkerLife:
         self._resources.waker.wake(self.queue)
         log.info("incarnation_begun", queue=self.queue, incarnation=self.incarnation, capacity=self.capacity)
         return self.incarnation
+
+    async def _stand_by_again(self) -> bool:
+        """While this process was stopped another one took its place; False when told to stop before it got one."""
+        if self._slot is not None:
+            self._slot.release()
+            self._slot = None
+        log.warning("place_lost", queue=self.queue)
+        return await self.take_place(self._stop)
 
     async def end(self, reason: str = "ended") -> None:
         """Stop beating and say that this incarnation is over; what it still runs goes back without blame."""

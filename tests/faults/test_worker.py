@@ -95,6 +95,29 @@ async def test_a_stopped_worker_writes_nothing_after_its_lease(rig: Rig) -> None
     assert not late, "a result of a buried incarnation was recorded"
 
 
+async def test_a_stopped_worker_keeps_its_place_from_nobody(rig: Rig) -> None:
+    rig.relay()
+    rig.worker(processes=2)
+    await rig.enqueue(*(Sleep(seconds=1.5) for _ in range(20)))
+    await rig.until_running(15)
+    stopped = rig.active()
+    stopped_us = rig.kill(stopped, signal.SIGSTOP)
+    try:
+        await rig.enqueue(*LOAD)
+        states = await rig.settled()
+        assert states == {"completed": len(rig.accepted)}, "the standby did not step in while its holder was stopped"
+        await rig.recovery_s(stopped_us, "worker stopped, standby at hand (lease 3 s)")
+        assert rig.logged("w", "place_taken_over") == 1
+    finally:
+        rig.kill(stopped, signal.SIGCONT)
+    await rig.until_logged("w", "place_lost")
+    (successor,) = rig.active()
+    assert successor not in stopped, "the one that came back did not give way"
+    rig.kill([successor])
+    await rig.enqueue(*LOAD)
+    assert await rig.settled() == {"completed": len(rig.accepted)}, "the one that came back did not stand by"
+
+
 async def test_sigterm_drains_and_gives_back_without_spending_an_attempt(rig: Rig) -> None:
     rig.relay()
     going = rig.worker("going", state="state-1")
