@@ -137,8 +137,8 @@ class System:
 
         http = ("uvicorn", "--factory", "holdfast.front:create_app", "--host", "127.0.0.1", "--port", str(self.port))
         roles = [
-            role("http", *http, "--loop", "uvloop", "--http", "httptools", "--no-access-log",
-                 "--timeout-graceful-shutdown", "10", "--log-level", "warning"),
+            role("http", *http, "--loop", "uvloop", "--http", "shared.runtime.heads:BoundedHttp",
+                 "--no-access-log", "--timeout-graceful-shutdown", "10", "--log-level", "warning"),
             *(self._worker(role, queue) for queue in QUEUES),
             role("relay", "shared.runtime.relay"),
         ]  # fmt: skip

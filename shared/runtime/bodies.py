@@ -1,11 +1,13 @@
 """Bodies and heads of requests, bounded: what a client sends is never larger, slower or stranger than a named bound.
 
 The default bound holds for every route; a route that takes more is named with its own in `build_app(body_limits=…)`.
-Both a declared Content-Length and a streamed body are held to it, the latter while it streams. `Body` is the base of
-request models: unknown members are refused, so that a misspelt one is told rather than ignored.
+Both a declared Content-Length and a streamed body are held to it, the latter while it streams; and it must keep coming:
+no long silence, a slowest rate, a longest time. Heads that never end are for `shared.runtime.heads`. `Body` is the base
+of request models: unknown members are refused, so that a misspelt one is told rather than ignored.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, MutableMapping
 from re import Pattern
 from typing import Annotated, Any
@@ -22,6 +24,9 @@ HEADERS_LIMIT_BYTES = 32 * 1024
 HEADERS_LIMIT = 100
 URL_LIMIT_BYTES = 8 * 1024
 BODY_SILENCE_S = 20.0  # between two chunks of a body
+BODY_GRACE_S = 10.0  # after which a body has come at BODY_RATE_MIN_BYTES a second, averaged from its start
+BODY_RATE_MIN_BYTES = 1024
+BODY_TIME_MAX_S = 600.0  # of waiting for one body, however large it may be
 _FIRST_PRINTABLE = 32
 
 
@@ -107,19 +112,26 @@ def check_length(declared: str | None, limit: int) -> None:
 
 
 def bounded(receive: Receive, limit: int) -> Receive:
-    """`receive` that refuses a body past `limit` bytes while it streams, and one that falls silent."""
+    """`receive` that refuses a body past `limit` bytes while it streams, and one that falls silent or drips.
+
+    What counts is the time that was spent waiting for the client: a handler that reads slowly does it no harm.
+    """
     size = 0
+    waited_s = 0.0
     done = False
 
     async def receiving() -> Message:
-        nonlocal size, done
+        nonlocal size, waited_s, done
         if done:
             return await receive()
+        left_s = min(BODY_GRACE_S + size / BODY_RATE_MIN_BYTES, BODY_TIME_MAX_S) - waited_s
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(BODY_SILENCE_S):
+            async with asyncio.timeout(min(left_s, BODY_SILENCE_S)):
                 message = await receive()
         except TimeoutError:
-            raise BodyRefused(SlowBodyError(f"nothing of the body came for {BODY_SILENCE_S:g} s")) from None
+            raise BodyRefused(_slow(size, left_s)) from None
+        waited_s += time.monotonic() - began
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
             done = not message.get("more_body", False)
@@ -128,6 +140,15 @@ def bounded(receive: Receive, limit: int) -> Receive:
         return message
 
     return receiving
+
+
+def _slow(size: int, left_s: float) -> SlowBodyError:
+    if left_s > BODY_SILENCE_S:
+        return SlowBodyError(f"nothing of the body came for {BODY_SILENCE_S:g} s")
+    return SlowBodyError(
+        f"the body came too slowly, {size} bytes so far: after {BODY_GRACE_S:g} s, it must have come at"
+        f" {BODY_RATE_MIN_BYTES} bytes a second, and after {BODY_TIME_MAX_S:g} s as a whole"
+    )
 
 
 def _too_large(found: int, limit: int, least: str) -> TooLarge:

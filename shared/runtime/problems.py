@@ -80,6 +80,8 @@ def _from_holdfast(error: HoldfastError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="holdfast"'
     if "retry_after_s" in more:
         headers["Retry-After"] = str(more["retry_after_s"])
+    if error.status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # the rest of that request would be read as the next one
     if isinstance(error, BadInput) and "pointer" in more:
         one = {"in": more.pop("place", "body"), "pointer": more.pop("pointer"), "message": error.message}
         if "found" in more:

@@ -122,7 +122,7 @@ def _targets() -> list[tuple[str, str]]:
 def test_every_role_names_a_module_of_its_image() -> None:
     assert {module for module, _ in _targets()} == {
         *(f"services.{service}.{part}" for service in _SERVICES for part in ("app", "worker")),
-        *(f"shared.runtime.{part}" for part in ("relay", "migrate", "heartbeat")),
+        *(f"shared.runtime.{part}" for part in ("relay", "migrate", "heartbeat", "heads")),
         "shared.transport.receiver",
     }
 

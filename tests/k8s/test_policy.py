@@ -72,6 +72,13 @@ def test_http_shuts_down_within_the_drain_limit(overlay: str) -> None:
 
 
 @overlays
+def test_http_bounds_heads(overlay: str) -> None:
+    commands = [containers(item)[0]["command"] for item in _kind(overlay, "Deployment").values()]
+    served = [command[command.index("--http") + 1] for command in commands if command[0] == "uvicorn"]
+    assert set(served) == {"shared.runtime.heads:BoundedHttp"}
+
+
+@overlays
 def test_media_asks_for_a_cpu_per_slot(overlay: str) -> None:
     slots = int(_config(overlay, "media-config")["HOLDFAST_MEDIA_SLOTS"])
     container = containers(_kind(overlay, "Deployment")["media-worker"])[0]
