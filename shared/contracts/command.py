@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.contracts.lane import FREE, LanePolicy
 from shared.contracts.retry import Exponential, RetryPolicy
 
 PRIORITIES = 10  # 0 is served first
@@ -22,6 +23,7 @@ class Command(BaseModel):
     timeout_s: ClassVar[float] = 60.0
     retry: ClassVar[RetryPolicy] = Exponential()
     priority: ClassVar[int] = NORMAL_PRIORITY
+    lanes: ClassVar[LanePolicy] = FREE  # of each lane that its jobs are given
 
 
 def command_table(*commands: type[Command]) -> dict[str, type[Command]]:

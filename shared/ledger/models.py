@@ -6,12 +6,26 @@ that writes on the hot path is plain SQL in the stores; these models serve migra
 
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Float, Index, SmallInteger, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    false,
+    text,
+)
 from sqlmodel import Field
 
 from shared.db.naming import Table, id_text
 from shared.ledger.states import STATES
+from shared.ledger.store_line import FLOW_KEY
 
+_UNENDED = "state IN ('ready', 'dispatched', 'running')"
 _STATE_LIST = ", ".join(f"'{state}'" for state in STATES)
 
 
@@ -24,7 +38,19 @@ class Job(Table, table=True):
     __table_args__ = (
         CheckConstraint(f"state IN ({_STATE_LIST})", name="state"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
-        Index("ix_job_ready", "queue", "priority", "run_at", "id", **_where("state = 'ready'")),
+        Index(
+            "ix_job_line",
+            "queue",
+            text(f"({FLOW_KEY})"),
+            "run_at",
+            "id",
+            **_where("state = 'ready' AND due"),
+        ),
+        Index("ix_job_arrived", "queue", "created_at", "id", **_where("state = 'ready' AND due")),
+        Index("ix_job_later", "queue", "run_at", "id", **_where("state = 'ready' AND NOT due AND waits_for = 0")),
+        Index("ix_job_lane", "queue", "tenant", "lane", "id", **_where(f"lane IS NOT NULL AND {_UNENDED}")),
+        Index("uq_job_unique", "unique_key", unique=True, **_where("state IN ('ready', 'dispatched')")),
+        Index("ix_job_parent", "parent", "id", **_where("parent IS NOT NULL")),
         Index("ix_job_dispatched", "queue", "id", **_where("state = 'dispatched'")),
         Index("ix_job_running", "incarnation", "id", **_where("state = 'running'")),
         Index("ix_job_dead", "tenant", "id", **_where("state = 'dead'")),
@@ -40,6 +66,8 @@ class Job(Table, table=True):
     priority: int = Field(sa_column=Column(SmallInteger, nullable=False))
     lane: str | None = None
     run_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    due: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
+    waits_for: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     state: str = Field(sa_column=Column(id_text(), nullable=False))
     fence: int = 0
     attempt: int = 0
@@ -61,6 +89,9 @@ class Job(Table, table=True):
     error_type: str | None = None
     error_message: str | None = Field(default=None, sa_column=Column(Text))
     error_fingerprint: str | None = None
+    progress: float | None = Field(default=None, sa_column=Column(Float))
+    progress_note: str | None = Field(default=None, sa_column=Column(Text))
+    progress_at: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
 class JobAttempt(Table, table=True):
@@ -121,8 +152,51 @@ class Dedup(Table, table=True):
     expires_at: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class Lane(Table, table=True):
+    """One lane: its `own` limits over those of its jobs' command, and its token bucket, which the relay writes."""
+
+    __tablename__ = "lane"
+
+    queue: str = Field(sa_column=Column(id_text(), primary_key=True))
+    tenant: str = Field(sa_column=Column(id_text(), primary_key=True))
+    name: str = Field(sa_column=Column(id_text(), primary_key=True))
+    own: bool = False
+    concurrency: int | None = None
+    rate_per_s: float | None = Field(default=None, sa_column=Column(Float))
+    burst: int = 1
+    ordered: bool = False
+    paused_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    tat: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    updated_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class QueuePause(Table, table=True):
+    """A queue that gives out no work until somebody resumes it."""
+
+    __tablename__ = "queue_pause"
+
+    queue: str = Field(sa_column=Column(id_text(), primary_key=True))
+    paused_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    paused_by: str
+
+
+class Action(Table, table=True):
+    """What a caller decided about jobs: append-only, read by people. `target` and `outcome` are JSON."""
+
+    __tablename__ = "job_action"
+    __table_args__ = (Index("ix_job_action_tenant", "tenant", "id"),)
+
+    id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    tenant: str = Field(sa_column=Column(id_text(), nullable=False))
+    caller: str
+    action: str
+    target: str = Field(sa_column=Column(Text, nullable=False))
+    outcome: str = Field(sa_column=Column(Text, nullable=False))
+    at: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 class Schedule(Table, table=True):
-    """A periodic command; the engine that reads it is still to come, the place is laid."""
+    """A periodic command: `next_at` is its next tick; whoever writes the tick's row makes its job."""
 
     __tablename__ = "schedule"
 
@@ -133,6 +207,12 @@ class Schedule(Table, table=True):
     args: str = Field(sa_column=Column(Text, nullable=False))
     missed: str = "once"
     paused: bool = False
+    queue: str = ""
+    tenant: str = "system"
+    catch_up: int = 10
+    source: str = "code"
+    next_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    updated_at: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
 class CronTick(Table, table=True):

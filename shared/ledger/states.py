@@ -42,6 +42,7 @@ class Claim:
     run_at: int = 0
     trace: str | None = None
     parent: str | None = None
+    lane: str | None = None
     cancel_requested: bool = False
 
     @property

@@ -31,6 +31,7 @@ class NewJob:
     trace: str | None = None
     parent: str | None = None
     unique_key: str | None = None
+    waits_for: int = 0  # children that must have ended first
     id: str = field(default_factory=lambda: new_id("job"))
 
 
@@ -70,16 +71,16 @@ INSERT_JOBS = Statement(
     "insert_jobs",
     """
     INSERT INTO job (id, queue, task, args, tenant, priority, lane, run_at, state, fence, attempt, max_attempts,
-                     crashes, releases, timeout_s, trace, parent, unique_key, created_at)
+                     crashes, releases, timeout_s, trace, parent, unique_key, waits_for, due, created_at)
     SELECT id, queue, task, args, tenant, priority, lane, run_at, 'ready', 0, 0, max_attempts,
-           0, 0, timeout_s, trace, parent, unique_key, created_at
+           0, 0, timeout_s, trace, parent, unique_key, waits_for, run_at <= created_at AND waits_for = 0, created_at
       FROM {rows} AS i WHERE true
     ON CONFLICT (id) DO NOTHING
     """,
     rows={
         "id": "text", "queue": "text", "task": "text", "args": "text", "tenant": "text", "priority": "smallint",
         "lane": "text", "run_at": "bigint", "max_attempts": "integer", "timeout_s": "float8", "trace": "text",
-        "parent": "text", "unique_key": "text", "created_at": "bigint",
+        "parent": "text", "unique_key": "text", "waits_for": "integer", "created_at": "bigint",
     },
 )  # fmt: skip
 
@@ -96,7 +97,7 @@ async def accept(connection: Connection, jobs: Sequence[NewJob], *, tally_id: st
     rows = [
         (
             job.id, job.queue, job.task, job.args, job.tenant, job.priority, job.lane, job.run_at, job.max_attempts,
-            job.timeout_s, job.trace, job.parent, job.unique_key, job.created_at,
+            job.timeout_s, job.trace, job.parent, job.unique_key, job.waits_for, job.created_at,
         )
         for job in jobs
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from shared.kernel.clock import SECOND_US
 from shared.ledger.states import DEADLINE_GRACE_S, Claim
 
 _COLUMNS = """id, task, args, tenant, queue, fence, incarnation, attempt, max_attempts, crashes, releases, timeout_s,
-              created_at, run_at, claimed_at, trace, parent, cancel_requested_at"""
+              created_at, run_at, claimed_at, trace, parent, lane, cancel_requested_at"""
 
 CLAIM = Statement(
     "claim",

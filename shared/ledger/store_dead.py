@@ -21,7 +21,8 @@ RETRY = Statement(
     "retry_jobs",
     """
     UPDATE job
-       SET state = 'ready', run_at = :now, attempt = 0, crashes = 0, releases = 0, incarnation = NULL, deadline = NULL,
+       SET state = 'ready', due = FALSE, run_at = :now,
+           attempt = 0, crashes = 0, releases = 0, incarnation = NULL, deadline = NULL,
            cancel_requested_at = NULL, dispatched_at = NULL, finished_at = NULL, result = NULL,
            error_type = NULL, error_message = NULL, error_fingerprint = NULL
      WHERE id {any:ids} AND tenant = :tenant AND {guard:job.state} {any:states}

@@ -33,7 +33,9 @@ SHOWN_STATES = tuple(_SHOWN)  # those of `states.shown_state`, as conditions
 _BACKLOG = text(
     """
     SELECT count(*) AS backlog, min(run_at) AS oldest FROM (
-        SELECT run_at FROM job WHERE queue = :queue AND state = 'ready' AND run_at <= :now
+        SELECT run_at FROM job WHERE queue = :queue AND state = 'ready' AND due
+        UNION ALL SELECT run_at FROM job WHERE queue = :queue AND state = 'ready' AND NOT due AND waits_for = 0
+                                           AND run_at <= :now
         UNION ALL SELECT run_at FROM job WHERE queue = :queue AND state = 'dispatched'
         UNION ALL SELECT j.run_at FROM incarnation n JOIN job j ON j.incarnation = n.id AND j.state = 'running'
                    WHERE n.queue = :queue) AS due

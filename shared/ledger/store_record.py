@@ -20,7 +20,8 @@ _INPUT = {
     "outcome": "text", "started_at": "bigint", "error_trace": "text", "detail": "text",
 }  # fmt: skip
 _SET = """
-       SET state = i.state, run_at = coalesce(i.run_at, job.run_at), attempt = i.attempt, crashes = i.crashes,
+       SET state = i.state, due = FALSE,
+           run_at = coalesce(i.run_at, job.run_at), attempt = i.attempt, crashes = i.crashes,
            releases = i.releases, incarnation = NULL, deadline = NULL, result = i.result,
            finished_at = CASE WHEN i.state IN ('completed', 'dead', 'cancelled') THEN i.finished_at END,
            error_type = i.error_type, error_message = i.error_message, error_fingerprint = i.error_fingerprint

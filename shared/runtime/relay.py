@@ -72,8 +72,6 @@ class RelayProcess:
             log.warning("rescued", reason=reason, jobs=count, queues=sorted(rescued.queues))
         for queue, relay in self._relays.items():
             relay.window.slots = self._rescuer.capacity.get(queue, 0)
-            if queue in rescued.queues:
-                relay.reset_floors()
         for queue in rescued.queues & self._nudges.keys():
             self._deaths.add(queue)
             self._nudges[queue].set()
@@ -108,10 +106,11 @@ class RelayProcess:
         nudge = self._nudges[relay.queue]
         reconciled_s = float("-inf")
         while not self._stop.is_set() and not await self._schema.problems():
-            nudge.clear()
+            if nudge.is_set():
+                nudge.clear()
+                relay.nudged()
             if relay.queue in self._deaths or clock.monotonic_s() - reconciled_s >= RECONCILE_S:
                 self._deaths.discard(relay.queue)
-                relay.reset_floors()  # what the dead had keeps its place, which may be behind the floors
                 await self._reconcile(relay, connection)
                 reconciled_s = clock.monotonic_s()
             done = await relay.run_once(connection)
@@ -126,8 +125,9 @@ class RelayProcess:
         await relay.stamp()
         clock = self._resources.database.clock
         result = await reconcile_window(connection, self._resources.redis, relay.queue, clock, settle_us=0)
+        relay.returned(result.returned)
+        await relay.reset(connection)
         if result.redispatched or result.strays:
-            relay.reset_floors()
             REDISPATCHED.labels(queue=relay.queue).inc(result.redispatched)
             STRAYS.labels(queue=relay.queue).inc(result.strays)
             log.warning("reconciled", queue=relay.queue, redispatched=result.redispatched, strays=result.strays)

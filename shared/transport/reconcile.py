@@ -5,14 +5,14 @@ its commit and its publish, and a reader that died between its read and its clai
 by anybody: every change is guarded by the state that was seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from shared.db.sql import Connection
+from shared.db.sql import Connection, Row
 from shared.kernel.clock import SECOND_US, Clock
 from shared.ledger import store_dispatch as store
 from shared.ledger.store_incarnation import living
@@ -25,9 +25,13 @@ CLAIM_WITHIN_MS = 5_000  # a reader claims at once; after this it never heard of
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    redispatched: int = 0
+    returned: Sequence[Row] = ()  # dispatched jobs that are back in line
     strays: int = 0
     consumers: int = 0
+
+    @property
+    def redispatched(self) -> int:
+        return len(self.returned)
 
 
 async def reconcile_window(
@@ -53,14 +57,14 @@ async def reconcile_window(
     complete = len(rows) < WINDOW_BOUND and len(entries) < WINDOW_BOUND
     abandoned = {entries[entry] for entry in orphaned if entry in entries} - present
     missing = dispatched_at.keys() - present - abandoned if complete else set()
-    returned = await store.undispatch(connection, sorted(abandoned & dispatched_at.keys()), now_us)
+    returned = list(await store.undispatch(connection, sorted(abandoned & dispatched_at.keys()), now_us))
     returned += await store.undispatch(connection, sorted(missing), now_us - settle_us)
     gone = [
         entry for entry, job_id in entries.items() if entry in orphaned or (complete and job_id not in dispatched_at)
     ]
     await drop_entries(redis, queue, gone)
     consumers = await _forget_consumers(redis, queue, alive)
-    return Reconciled(len(returned), len(gone), consumers)
+    return Reconciled(returned, len(gone), consumers)
 
 
 async def ensure_group(redis: "Redis", queue: str) -> None:

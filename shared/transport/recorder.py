@@ -57,8 +57,8 @@ class Recorder:
             STALE_WRITES.labels(queue=self._queue).inc()
             log.warning("stale_write_refused", job=held.id, fence=held.fence)
             return
-        if transition.state == "ready":
-            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows
+        if transition.state == "ready" or held.lane is not None:
+            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows, or waits for the lane
         jobs_ended(held.task, transition.outcome or "released").inc()
 
     async def settle(self) -> None:

@@ -6,21 +6,22 @@ still apply to everything that waits, and Redis stays small. The relay that hold
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
-from shared.db.sql import Connection
+from shared.contracts.commands import ALL
+from shared.db.sql import Connection, Row
 from shared.kernel.clock import SECOND_US, Clock
 from shared.kernel.faultpoints import strike
-from shared.ledger import store_dispatch as store
+from shared.ledger.states import SUSPECT_CRASHES
+from shared.transport.chooser import Chooser
 from shared.transport.names import JOB, SOLO, stream
 from shared.transport.window import Window
 
 POLL_S = 0.5
-FLOOR_LAG_US = 2 * SECOND_US
-FLOORS_LIVE_S = 5.0
 MAX_PICK = 1_000
 _PUBLISH = """
 for i = 1, #ARGV, 2 do redis.call('XADD', KEYS[1], '*', ARGV[i], ARGV[i + 1]) end
@@ -48,13 +49,23 @@ class QueueRelay:
         self._epoch_key = f"{self._stream}:epoch"
         self._epoch = ""
         self._publish: Any = redis.register_script(_PUBLISH)
-        self._floors = store.zero_floors()
-        self._floors_since_s = clock.monotonic_s()
+        self._chooser = Chooser(queue, clock, {name: command.lanes for name, command in ALL.items()})
 
     async def stamp(self) -> None:
         """Leave a mark in Redis that a wiped or restored one will not have."""
         self._epoch = secrets.token_hex(8)
         await self._redis.set(self._epoch_key, self._epoch)
+
+    async def reset(self, connection: Connection) -> None:
+        """Take everything from the ledger again: what is paused, who is under way, what is due."""
+        await self._chooser.reset(connection)
+
+    def nudged(self) -> None:
+        self._chooser.nudged()
+
+    def returned(self, rows: Sequence[Row]) -> None:
+        """Reconcile has put these back in line."""
+        self._chooser.returned(rows)
 
     async def run_once(self, connection: Connection) -> Pass:
         pipeline = self._redis.pipeline(transaction=False)
@@ -65,31 +76,29 @@ class QueueRelay:
         room = min(self.window.room(length, self._clock.monotonic_s()), MAX_PICK)
         if room <= 0:
             return Pass(0, self.window.full_wait_s(), full=True, forgot=forgot)
+        if self._chooser.paused:
+            return Pass(0, POLL_S, forgot=forgot)
         now_us = self._clock.now_us()
-        picked = await store.dispatch(connection, self.queue, now_us, room, self._current_floors())
-        if picked:
-            strike("relay.dispatched")
-            entries = [part for job in picked for part in (SOLO if job.solo else JOB, job.id)]
-            self.window.added(await self._publish(keys=[self._stream], args=entries))
-            for job in picked:
-                self._floors[job.priority] = max(self._floors[job.priority], job.run_at - FLOOR_LAG_US)
-        if len(picked) == room:
-            return Pass(len(picked), self.window.full_wait_s(), full=True, forgot=forgot)
-        return Pass(len(picked), await self._idle_wait_s(connection, now_us), forgot=forgot)
+        await self._chooser.look(connection, now_us)
+        published = await self._publish_next(connection, room, now_us)
+        if published == room:
+            return Pass(published, self.window.full_wait_s(), full=True, forgot=forgot)
+        wait_s = await self._idle_wait_s(connection) if self._chooser.is_still else 0.0
+        return Pass(published, wait_s, forgot=forgot)
 
-    async def _idle_wait_s(self, connection: Connection, now_us: int) -> float:
-        due = await store.next_due(connection, self.queue, now_us)
+    async def _publish_next(self, connection: Connection, room: int, now_us: int) -> int:
+        chosen = await self._chooser.choose(connection, room, now_us)
+        if not chosen:
+            return 0
+        marked = await self._chooser.mark(connection, chosen, now_us)
+        strike("relay.dispatched")
+        entries = [part for job in marked for part in (SOLO if job.crashes >= SUSPECT_CRASHES else JOB, job.id)]
+        if entries:
+            self.window.added(await self._publish(keys=[self._stream], args=entries))
+        return len(chosen)
+
+    async def _idle_wait_s(self, connection: Connection) -> float:
+        due = await self._chooser.wait_until(connection)
         if due is None:
             return POLL_S
         return min(POLL_S, max(0.0, (due - self._clock.now_us()) / SECOND_US))
-
-    def _current_floors(self) -> list[int]:
-        """Back to zero every few seconds: for jobs that committed late or were given back with an old `run_at`."""
-        now_s = self._clock.monotonic_s()
-        if now_s - self._floors_since_s >= FLOORS_LIVE_S:
-            self.reset_floors()
-        return self._floors
-
-    def reset_floors(self) -> None:
-        self._floors = store.zero_floors()
-        self._floors_since_s = self._clock.monotonic_s()

@@ -13,8 +13,8 @@ from shared.db.tx import open_tx
 from shared.kernel.ids import new_id
 from shared.ledger.states import Transition
 from shared.ledger.store_claim import claim
-from shared.ledger.store_dispatch import dispatch, zero_floors
 from shared.ledger.store_incarnation import born
+from shared.testing.dispatching import dispatch_due
 from shared.transport.broker import HoldfastBroker
 from shared.transport.enqueue import enqueue
 from shared.transport.execution import Executor
@@ -32,7 +32,7 @@ async def run(place: Place, command: Command, api: ApiSettings) -> Transition | 
         job = await enqueue(tx, command, tenant="acme")
     now_us, incarnation = database.clock.now_us(), new_id("inc")
     await born(database, incarnation, queue="api", role="test", host="h", pid=1, capacity=1, now_us=now_us)
-    await dispatch(database, "api", now_us + 1, 10, zero_floors())
+    await dispatch_due(database, "api", now_us + 1, 10)
     (claimed,) = await claim(database, [job], incarnation, now_us)
     broker = HoldfastBroker(place.settings, "api", COMMANDS).bind(TASKS)
     app = create_app(place.settings, api)

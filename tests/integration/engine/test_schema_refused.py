@@ -13,6 +13,7 @@ from sqlalchemy import text
 from services.api.app import create_app
 from services.api.settings import ApiSettings
 from shared.db.engine import Database
+from shared.ledger.schema import LEDGER
 from shared.runtime import schema
 from shared.runtime.migrate import upgrade
 from shared.runtime.resources import open_resources
@@ -23,6 +24,8 @@ from tests.integration.http.places import Place, client_of, expect_problem, plac
 
 __all__ = ["place"]
 NEWER = "0099"
+HEAD = f"{LEDGER.newest:04d}"
+HEAD = f"{LEDGER.newest:04d}"
 
 
 async def set_version(database: Database, owner: str, version: str) -> None:
@@ -56,7 +59,7 @@ async def test_an_app_says_so_and_serves_nothing(place: Place, owner: str, monke
         assert refused.headers["retry-after"]
         assert await place.rows("SELECT id FROM job") == []
         assert (await client.get("/healthz")).status_code == 200, "a restart would not bring the schema"
-        await set_version(place.database, owner, "0001")
+        await set_version(place.database, owner, HEAD if owner == "ledger" else "0001")
         await answering(client, "/readyz", 200)
         assert (await client.get("/v1/jobs")).status_code == 200
 
@@ -84,7 +87,7 @@ async def test_workers_and_relays_refuse_work_until_it_is_back(rig: Rig) -> None
     assert rig.logged("w", NEWER) >= 1
     assert await rig.rows("SELECT state FROM job WHERE id = :id", id=job_id) == [("ready",)]
     assert await rig.rows("SELECT id FROM incarnation") == []
-    await set_version(rig.database, "ledger", "0001")
+    await set_version(rig.database, "ledger", HEAD)
     assert await rig.settled() == {"completed": 1}
 
 
@@ -99,7 +102,7 @@ async def test_those_that_run_take_no_new_work_under_a_schema_that_left_them_beh
     (job_id,) = await rig.enqueue(Noop())
     await rig.until_logged("w", "schema_refused", 30)
     assert await rig.rows("SELECT state FROM job WHERE id = :id", id=job_id) == [("ready",)]
-    await set_version(rig.database, "ledger", "0001")
+    await set_version(rig.database, "ledger", HEAD)
     assert await rig.settled() == {"completed": 2}
     assert first != job_id
 
@@ -107,7 +110,7 @@ async def test_those_that_run_take_no_new_work_under_a_schema_that_left_them_beh
 async def test_a_newer_schema_that_leaves_this_code_working_changes_nothing(rig: Rig) -> None:
     async with rig.database.begin() as connection:
         await connection.execute(text("UPDATE ledger_version SET version_num = '0099'"))
-        await connection.execute(text("UPDATE ledger_floor SET version_num = '0099', oldest_code = 1"))
+        await connection.execute(text("UPDATE ledger_floor SET version_num = '0099', oldest_code = 2"))
     await upgrade(rig.url)
     rig.relay()
     rig.worker()

@@ -25,11 +25,11 @@ from shared.kernel.ids import new_id
 from shared.kernel.settings import CoreSettings
 from shared.ledger import states
 from shared.ledger.store_claim import claim
-from shared.ledger.store_dispatch import dispatch, zero_floors
 from shared.ledger.store_incarnation import born
 from shared.ledger.store_record import record
 from shared.runtime.callers import create_key
 from shared.runtime.schema import owners
+from shared.testing.dispatching import dispatch_due
 from shared.testing.servers import Postgres, Valkey
 
 _numbers = itertools.count()
@@ -53,7 +53,7 @@ class Place:
         wanted = list(ids)
         await born(self.database, incarnation, queue="api", role="test", host="h", pid=1, capacity=9, now_us=now_us)
         for queue in ("api", "webhooks", "media"):
-            await dispatch(self.database, queue, now_us + 1, 10_000, zero_floors())
+            await dispatch_due(self.database, queue, now_us + 1)
         claims = await claim(self.database, wanted, incarnation, now_us)
         assert len(claims) == len(wanted)
         if outcome == "running":

@@ -5,8 +5,8 @@ from sqlalchemy import text
 from shared.ledger import store_incarnation
 from shared.ledger.store_accept import NewJob, accept
 from shared.ledger.store_claim import claim
-from shared.ledger.store_dispatch import dispatch, zero_floors
 from shared.ledger.store_record import record
+from shared.testing.dispatching import dispatch_due
 
 NOW_US = 1_700_000_000_000_000
 QUEUE = "suite"
@@ -35,7 +35,7 @@ async def born(database, incarnation):
 
 async def dispatched(database, room=100, now_us=NOW_US):
     """The ids that were picked, in the order in which they are to be published."""
-    return [job.id for job in await dispatch(database, QUEUE, now_us, room, zero_floors())]
+    return await dispatch_due(database, QUEUE, now_us, room)
 
 
 async def claimed(database, incarnation, *jobs, now_us=NOW_US):

@@ -1,8 +1,9 @@
 """Dispatch: what is due, in order of priority, and back to ready only under the dispatch that was seen."""
 
 from shared.ledger.store_claim import claim
-from shared.ledger.store_dispatch import dispatch, next_due, undispatch, zero_floors
 from shared.ledger.store_dispatch import dispatched as window
+from shared.ledger.store_dispatch import undispatch
+from shared.ledger.store_line import next_due
 from tests.integration.ledger.jobs import NOW_US, QUEUE, accepted, born, dispatched, job, row
 
 
@@ -33,29 +34,20 @@ async def test_only_due_jobs_of_the_queue_are_taken_and_only_once(database):
     assert await dispatched(database, now_us=NOW_US + 1) == [job(2).id]
 
 
-async def test_a_floor_never_hides_what_lies_above_it(database):
-    await accepted(database, job(1, run_at=NOW_US - 5), job(2, run_at=NOW_US))
-    floors = zero_floors()
-    floors[5] = NOW_US
-    taken = [job.id for job in await dispatch(database, QUEUE, NOW_US, 10, floors)]
-    assert job(2).id in taken
-    assert job(2).id not in await dispatched(database)
-    assert (await row(database, job(1).id))["state"] in ("ready", "dispatched")
-
-
-async def test_next_due_is_the_earliest_of_every_priority_still_to_come(database):
-    assert await next_due(database, QUEUE, NOW_US) is None
+async def test_next_due_is_the_earliest_still_to_come(database):
+    assert await next_due(database, QUEUE, 0) is None
     await accepted(database, job(1), job(2, run_at=NOW_US + 900, priority=0), job(3, run_at=NOW_US + 70, priority=9))
-    assert await next_due(database, QUEUE, NOW_US) == NOW_US + 70
-    assert await next_due(database, QUEUE, NOW_US + 70) == NOW_US + 900
-    assert await next_due(database, "other", NOW_US) is None
+    assert await next_due(database, QUEUE, 0) == NOW_US + 70
+    assert await dispatched(database, now_us=NOW_US + 70) == [job(1).id, job(3).id]
+    assert await next_due(database, QUEUE, 0) == NOW_US + 900
+    assert await next_due(database, "other", 0) is None
 
 
 async def test_undispatch_returns_what_was_seen_and_nothing_dispatched_since(database):
     await accepted(database, job(1), job(2))
     await dispatched(database)
     assert await undispatch(database, [job(1).id, job(2).id], NOW_US - 1) == []
-    assert await undispatch(database, [job(1).id], NOW_US) == [job(1).id]
+    assert [one["id"] for one in await undispatch(database, [job(1).id], NOW_US)] == [job(1).id]
     stored = await row(database, job(1).id)
     assert (stored["state"], stored["dispatched_at"]) == ("ready", None)
     assert await dispatched(database, now_us=NOW_US + 50) == [job(1).id]

@@ -36,11 +36,13 @@ from shared.kernel.ids import new_id
 from shared.kernel.settings import CoreSettings
 from shared.ledger.schema import LEDGER
 from shared.ledger.store_claim import claim
-from shared.ledger.store_dispatch import dispatch, dispatched, next_due, zero_floors
+from shared.ledger.store_dispatch import dispatched
 from shared.ledger.store_incarnation import born
+from shared.ledger.store_line import next_due
 from shared.ledger.store_record import record
 from shared.runtime.callers import create_key
 from shared.runtime.resources import Resources
+from shared.testing.dispatching import dispatch_due
 from shared.testing.servers import Valkey
 from shared.transport.broker import HoldfastBroker
 from shared.transport.enqueue import enqueue
@@ -146,7 +148,7 @@ class Office:
 
     async def work_once(self) -> None:
         now_us = self.database.clock.now_us()
-        await dispatch(self.database, "webhooks", now_us, 1_000, zero_floors())
+        await dispatch_due(self.database, "webhooks", now_us, 1_000)
         picked = await dispatched(self.database, "webhooks", 1_000)
         claims = await claim(self.database, [row["id"] for row in picked], self.incarnation, now_us)
         ended = await asyncio.gather(*(self.executor.run(held) for held in claims))

@@ -1,0 +1,63 @@
+"""Lanes and pauses in the ledger: limits that people set, the token buckets, the heads of ordered lanes.
+
+A lane is a name within a queue and a tenant. Its row is there once somebody has set limits (`own`), paused it, or it
+has spent a token; without limits of its own, its jobs' command decides.
+"""
+
+from collections.abc import Sequence
+
+from shared.db.sql import Connection, Row, Statement
+from shared.ledger.store_line import IN_LINE
+
+LaneId = tuple[str, str]  # (tenant, name)
+
+_NAMED = {"tenant": "text", "name": "text"}
+LANES = Statement(
+    "lanes",
+    """
+    SELECT l.tenant, l.name, l.own, l.concurrency, l.rate_per_s, l.burst, l.ordered, l.paused_at, l.tat
+      FROM {rows} AS i JOIN lane AS l ON l.queue = :queue AND l.tenant = i.tenant AND l.name = i.name
+    """,
+    rows=_NAMED,
+)
+SPEND = Statement(
+    "lane_spend",
+    """
+    INSERT INTO lane (queue, tenant, name, own, burst, ordered, tat, updated_at)
+    SELECT queue, tenant, name, FALSE, 1, FALSE, tat, updated_at FROM {rows} AS i WHERE true
+    ON CONFLICT (queue, tenant, name) DO UPDATE SET tat = excluded.tat
+    """,
+    rows={"queue": "text", **_NAMED, "tat": "bigint", "updated_at": "bigint"},
+)
+HEADS = Statement(
+    "lane_heads",
+    f"""
+    SELECT {IN_LINE}, state, due FROM job WHERE id IN (
+        SELECT (SELECT o.id FROM job AS o
+                 WHERE o.queue = :queue AND o.tenant = i.tenant AND o.lane = i.name AND o.lane IS NOT NULL
+                   AND o.state IN ('ready', 'dispatched', 'running') ORDER BY o.id LIMIT 1)
+          FROM {{rows}} AS i)
+    """,
+    rows=_NAMED,
+)
+PAUSED = Statement("queue_paused", "SELECT paused_at FROM queue_pause WHERE queue = :queue")
+
+
+async def lanes(connection: Connection, queue: str, names: Sequence[LaneId]) -> Sequence[Row]:
+    """The rows of those that have one."""
+    return await connection.fetch(LANES, {"queue": queue}, names) if names else []
+
+
+async def spend(connection: Connection, queue: str, spent: Sequence[tuple[LaneId, int]], now_us: int) -> None:
+    """Write token buckets, in the order given, which is the order of locks."""
+    if spent:
+        await connection.fetch(SPEND, None, [(queue, *lane, tat, now_us) for lane, tat in spent])
+
+
+async def heads(connection: Connection, queue: str, names: Sequence[LaneId]) -> Sequence[Row]:
+    """The oldest job that has not ended, of each lane that has one."""
+    return await connection.fetch(HEADS, {"queue": queue}, names) if names else []
+
+
+async def is_paused(connection: Connection, queue: str) -> bool:
+    return bool(await connection.fetch(PAUSED, {"queue": queue}))

@@ -1,0 +1,150 @@
+"""Lanes of one queue, in the memory of its one relay: which may start another job now. Pure; SQL is its caller's.
+
+A lane stands still because it is paused, has as many jobs under way as it may (or, when ordered, its oldest is not
+this one), or has spent its tokens. The first ends when the lane's row is read again, the second when one of its jobs
+is seen to have ended, the third at a known instant. Tokens are GCRA: one instant, `tat`, says how far ahead of its
+rate the lane is; it is written with the dispatch that spent the token, so that the next relay goes on from there.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple
+
+from shared.contracts.lane import FREE, LanePolicy
+from shared.kernel.clock import SECOND_US
+from shared.transport.line import Candidate, LaneId
+
+
+class Row(NamedTuple):
+    """A lane's row; `policy` None: without limits of its own."""
+
+    policy: LanePolicy | None
+    paused: bool
+    tat: int
+
+
+@dataclass(slots=True)
+class Lane:
+    policy: LanePolicy
+    paused: bool = False
+    tat: int = 0
+    under_way: set[str] = field(default_factory=set)
+    head: str | None = None  # ordered: the oldest job that has not ended, when it is due
+
+    @property
+    def is_full(self) -> bool:
+        limit = self.policy.limit
+        return limit is not None and len(self.under_way) >= limit
+
+    @property
+    def interval_us(self) -> int:
+        """Between two tokens; rounded up, so that no window holds more than the rate allows."""
+        return ceil(SECOND_US / self.policy.rate_per_s) if self.policy.rate_per_s else 0
+
+    def opens_at(self, now_us: int) -> int:
+        """When the next token is there: `now_us` or earlier when it is."""
+        if self.policy.rate_per_s is None:
+            return now_us
+        return self.tat - (self.policy.burst - 1) * self.interval_us
+
+    def spend(self, now_us: int) -> None:
+        if self.policy.rate_per_s is not None:
+            self.tat = max(self.tat, now_us) + self.interval_us
+
+
+class Lanes:
+    def __init__(self, defaults: Mapping[str, LanePolicy]) -> None:
+        """`defaults` are the policies of commands, by task name."""
+        self._defaults = defaults
+        self._lanes: dict[LaneId, Lane] = {}
+        self._owner: dict[str, LaneId] = {}  # job → lane, of what is under way
+        self._spent: set[LaneId] = set()
+        self.unread: dict[LaneId, str] = {}  # lane → a task of it: asked for, and not read from the ledger yet
+        self.headless: set[LaneId] = set()  # ordered lanes whose oldest job is to be looked up
+        self.late: dict[LaneId, int] = {}  # lane → when it has a token again
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def learn(self, name: LaneId, task: str, row: Row | None) -> None:
+        """What the ledger says of a lane; without a row its jobs' command decides. What is under way stays known."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane(FREE)
+        own = row.policy if row else None
+        lane.policy = self._defaults.get(task, FREE) if own is None else own
+        lane.paused = row.paused if row else False
+        lane.tat = max(lane.tat, row.tat) if row else lane.tat
+
+    def is_ordered(self, name: LaneId) -> bool:
+        lane = self._lanes.get(name)
+        return lane is not None and lane.policy.ordered
+
+    def admit(self, candidate: Candidate, now_us: int) -> bool:
+        """May it start now? If so, it counts as under way from here on."""
+        name = candidate.lane_id
+        if name is None:
+            return True
+        lane = self._lanes.get(name)
+        if lane is None:
+            self.unread[name] = candidate.task
+            return False
+        if lane.paused or lane.is_full:
+            return False
+        if lane.policy.ordered and lane.head != candidate.id:
+            self.headless.add(name)
+            return False
+        opens_at = lane.opens_at(now_us)
+        if opens_at > now_us:
+            self.late[name] = opens_at
+            return False
+        lane.head = None
+        lane.spend(now_us)
+        if lane.policy.rate_per_s is not None:
+            self._spent.add(name)
+        self.began(candidate.id, name)
+        return True
+
+    def began(self, job_id: str, name: LaneId) -> None:
+        lane = self._lanes.get(name)
+        if lane is not None and lane.policy.limit is not None:
+            lane.under_way.add(job_id)
+            self._owner[job_id] = name
+
+    def ended(self, ids: Iterable[str]) -> set[LaneId]:
+        """These are not under way any more; returns the lanes that have room by that."""
+        opened = set()
+        for job_id in ids:
+            name = self._owner.pop(job_id, None)
+            if name is not None:
+                self._lanes[name].under_way.discard(job_id)
+                opened.add(name)
+        return opened
+
+    def watched(self, names: Iterable[LaneId], most: int) -> list[str]:
+        """Jobs under way in these lanes, of those that wait for one to end; at most `most`."""
+        ids: list[str] = []
+        for name in names:
+            lane = self._lanes.get(name)
+            if lane is not None and lane.is_full:
+                ids += lane.under_way
+                if len(ids) >= most:
+                    break
+        return ids[:most]
+
+    def open_late(self, now_us: int) -> list[LaneId]:
+        """Lanes whose next token is there by now."""
+        opened = [name for name, at in self.late.items() if at <= now_us]
+        for name in opened:
+            del self.late[name]
+        return opened
+
+    def spent(self) -> list[tuple[LaneId, int]]:
+        """(lane, tat) of those that spent tokens since the last call, in the order in which rows are to be locked."""
+        spent = [(name, self._lanes[name].tat) for name in sorted(self._spent)]
+        self._spent.clear()
+        return spent
+
+    def set_head(self, name: LaneId, head: str | None) -> None:
+        self._lanes[name].head = head

@@ -1,0 +1,242 @@
+"""The line of one queue, in the relay's memory: who is served next. Pure; the ledger is read by its caller.
+
+Jobs that wait for the same priority, tenant and lane are a flow. By priority, then tenants in turn, then the lanes of
+a tenant in turn, then by `run_at`: whoever waits is served once before anybody at the same priority is served twice.
+A flow holds a short buffer of its oldest jobs and knows whether the ledger has `more`; a lane that stands still is out
+of the rotation, so a pick costs what it picks, whatever waits behind.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from shared.contracts.command import PRIORITIES
+
+BUFFER = 2_000  # jobs of one flow in memory
+FLOWS_MOST = 100_000  # flows in memory; what is beyond is found when these have gone by
+Place = tuple[int, str]
+LaneId = tuple[str, str]  # (tenant, name)
+FIRST: Place = (-(2**62), "")
+
+
+class Candidate(NamedTuple):
+    run_at: int
+    id: str
+    priority: int
+    tenant: str
+    lane: str | None
+    task: str
+    crashes: int = 0
+
+    @property
+    def place(self) -> Place:
+        return self.run_at, self.id
+
+    @property
+    def lane_id(self) -> LaneId | None:
+        return None if self.lane is None else (self.tenant, self.lane)
+
+    @property
+    def flow(self) -> str:
+        return f"{self.priority}/{self.tenant}/{self.lane or ''}"
+
+
+class Flow:
+    __slots__ = ("after", "blocked", "key", "lane", "more", "priority", "tenant", "waiting")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        priority, self.tenant, lane = key.split("/", 2)
+        self.priority = int(priority)
+        self.lane: LaneId | None = (self.tenant, lane) if lane else None
+        self.waiting: deque[Candidate] = deque()  # oldest first
+        self.more = False  # the ledger has jobs of this flow beyond `after`
+        self.after = FIRST
+        self.blocked = False
+
+    def insert(self, candidate: Candidate) -> Candidate | None:
+        """Returns the one that the buffer has no room for: it stays in the ledger, beyond `after`."""
+        if not self.waiting or candidate.place > self.waiting[-1].place:
+            self.waiting.append(candidate)
+        elif candidate.place < self.waiting[0].place:
+            self.waiting.appendleft(candidate)
+        else:
+            self.waiting = deque(sorted((*self.waiting, candidate)))
+        if len(self.waiting) <= BUFFER:
+            return None
+        beyond = self.waiting.pop()
+        last = self.waiting[-1].place
+        self.after = min(self.after, last) if self.more else last
+        self.more = True
+        return beyond
+
+
+class Line:
+    def __init__(self) -> None:
+        self._flows: dict[str, Flow] = {}
+        self._known: set[str] = set()  # ids in some buffer, or picked
+        self._lanes: dict[LaneId, set[str]] = {}  # lane → its flows
+        self._blocked: set[LaneId] = set()
+        self._rings: list[OrderedDict[str, OrderedDict[str, Flow]]] = [OrderedDict() for _ in range(PRIORITIES)]
+
+    def __len__(self) -> int:
+        """Jobs in the buffers, and picked ones that have not left."""
+        return len(self._known)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing can be served: what there is stands in blocked lanes."""
+        return not any(self._rings)
+
+    @property
+    def flows(self) -> int:
+        return len(self._flows)
+
+    def offer(self, candidates: Iterable[Candidate]) -> None:
+        """Jobs that were seen due; those that a flow will read from the ledger in their turn are left there."""
+        for candidate in candidates:
+            flow = self._flow(candidate.flow)
+            if flow is None or candidate.id in self._known or (flow.more and candidate.place > flow.after):
+                continue
+            self._insert(flow, candidate)
+            self._place(flow)
+
+    def found(self, keys: Iterable[str]) -> None:
+        """Flows that the ledger has jobs of: they are read again from their first one."""
+        for key in keys:
+            flow = self._flow(key)
+            if flow is not None:
+                flow.more, flow.after = True, FIRST
+                self._place(flow)
+
+    def hungry(self, room: int) -> tuple[list[Flow], int]:
+        """Of the flows next in turn, those whose buffer may run dry in `room` picks, and how much to read of each."""
+        next_in_turn: list[Flow] = []
+        for flow in self._in_turn():
+            next_in_turn.append(flow)
+            if len(next_in_turn) >= room:
+                break
+        share = max(1, -(-room // max(1, len(next_in_turn))))
+        return [flow for flow in next_in_turn if flow.more and len(flow.waiting) < share], min(BUFFER, 2 * share)
+
+    def refilled(self, key: str, candidates: list[Candidate], limit: int) -> None:
+        """What the ledger gave beyond `after`, oldest first, at most `limit`."""
+        flow = self._flows.get(key)
+        if flow is None:
+            return
+        flow.more = len(candidates) >= limit
+        flow.after = candidates[-1].place if candidates else flow.after
+        for candidate in candidates:
+            if candidate.id not in self._known:
+                self._insert(flow, candidate)
+        self._place(flow)
+
+    def pick(self, room: int, admit: Callable[[Candidate], bool]) -> list[Candidate]:
+        """Take up to `room` jobs in turn. What is not admitted blocks its lane, and stays.
+
+        Ends early at a flow whose next job is still in the ledger: nobody is served in its stead.
+        """
+        picked: list[Candidate] = []
+        for ring in self._rings:
+            while ring and len(picked) < room:
+                tenant, flows = next(iter(ring.items()))
+                flow = next(iter(flows.values()))
+                if not flow.waiting:
+                    return picked
+                if admit(flow.waiting[0]):
+                    picked.append(self._take(flow))
+                    ring.move_to_end(tenant)
+                    self._place(flow)
+                elif flow.lane is not None:
+                    self.block(flow.lane)
+                else:
+                    raise AssertionError(f"{flow.key}: only a lane can hold a job back")
+        return picked
+
+    def _take(self, flow: Flow) -> Candidate:
+        candidate = flow.waiting.popleft()  # known until it has left the ledger's line too: see `left`
+        self._rings[flow.priority][flow.tenant].move_to_end(flow.key)
+        return candidate
+
+    def left(self, picked: Iterable[Candidate]) -> None:
+        """What was picked is not in the ledger's line any more."""
+        self._known.difference_update(candidate.id for candidate in picked)
+
+    def block(self, lane: LaneId) -> None:
+        self._blocked.add(lane)
+        for key in self._lanes.get(lane, ()):
+            self._remove(self._flows[key])
+            self._flows[key].blocked = True
+
+    def unblock(self, lane: LaneId) -> None:
+        self._blocked.discard(lane)
+        for key in list(self._lanes.get(lane, ())):
+            self._flows[key].blocked = False
+            self._place(self._flows[key])
+
+    def lead(self, head: Candidate) -> None:
+        """Let one job of a blocked, ordered lane be served: its head, and nothing behind it."""
+        flow = self._flow(head.flow)
+        if flow is not None:
+            self._known.difference_update(candidate.id for candidate in flow.waiting)
+            self._known.add(head.id)
+            flow.waiting, flow.more, flow.blocked = deque([head]), True, False
+            self._place(flow)
+
+    def waits_in(self, lane: LaneId) -> bool:
+        return bool(self._lanes.get(lane))
+
+    def blocked_lanes(self) -> Iterator[LaneId]:
+        """Those that have jobs waiting here."""
+        return (lane for lane in self._blocked if lane in self._lanes)
+
+    def _insert(self, flow: Flow, candidate: Candidate) -> None:
+        self._known.add(candidate.id)
+        beyond = flow.insert(candidate)
+        if beyond is not None:
+            self._known.discard(beyond.id)
+
+    def _flow(self, key: str) -> Flow | None:
+        flow = self._flows.get(key)
+        if flow is None and len(self._flows) < FLOWS_MOST:
+            flow = self._flows[key] = Flow(key)
+            if flow.lane is not None:
+                self._lanes.setdefault(flow.lane, set()).add(key)
+                flow.blocked = flow.lane in self._blocked
+        return flow
+
+    def _place(self, flow: Flow) -> None:
+        """Into the rotation, at its end, when it has something; out of memory when it has nothing."""
+        if flow.blocked:
+            return
+        if flow.waiting or flow.more:
+            self._rings[flow.priority].setdefault(flow.tenant, OrderedDict()).setdefault(flow.key, flow)
+            return
+        self._remove(flow)
+        del self._flows[flow.key]
+        if flow.lane is not None:
+            keys = self._lanes[flow.lane]
+            keys.discard(flow.key)
+            if not keys:
+                del self._lanes[flow.lane]
+
+    def _remove(self, flow: Flow) -> None:
+        ring = self._rings[flow.priority]
+        flows = ring.get(flow.tenant)
+        if flows is not None and flows.pop(flow.key, None) is not None and not flows:
+            del ring[flow.tenant]
+
+    def _in_turn(self) -> Iterator[Flow]:
+        """Every flow of the rotation: the first lane of each tenant, then the second of each, …, by priority."""
+        for ring in self._rings:
+            tenants: Iterator[Iterator[Flow]] = (iter(flows.values()) for flows in ring.values())
+            while True:
+                left = []
+                for rest in tenants:
+                    flow = next(rest, None)
+                    if flow is not None:
+                        yield flow
+                        left.append(rest)
+                if not left:
+                    break
+                tenants = iter(left)
