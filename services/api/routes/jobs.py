@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from services.api.deps import Held, JobId, MayReadJobs, MayWriteJobs
+from services.api.deps import Held, JobId, JobPage, MayReadJobs, MayWriteJobs
 from services.api.documents import job_document, job_line
 from shared.db.tx import Tx
 from shared.kernel.errors import Conflict, NotFound
@@ -13,7 +13,6 @@ from shared.ledger.store_dead import cancel_job, known_states, retry_jobs
 from shared.ledger.store_read import list_jobs, read_attempts, read_job
 from shared.runtime.bodies import Name
 from shared.runtime.idempotency import Idempotent
-from shared.runtime.pages import WantedPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 Shown = Literal["scheduled", "queued", "retrying", "running", "completed", "dead", "cancelled"]
@@ -24,7 +23,7 @@ async def show_jobs(
     *,
     caller: MayReadJobs,
     resources: Held,
-    page: WantedPage,
+    page: JobPage,
     state: Annotated[Shown | None, Query()] = None,
     queue: Annotated[Name | None, Query()] = None,
     task: Annotated[Name | None, Query()] = None,
