@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import Message, Receive
 
-from shared.kernel.errors import HoldfastError, TooLarge
+from shared.kernel.errors import BadInput, HoldfastError, TooLarge
 
 BODY_LIMIT_BYTES = 512 * 1024
 HEADERS_LIMIT_BYTES = 32 * 1024
@@ -27,6 +27,7 @@ BODY_SILENCE_S = 20.0  # between two chunks of a body
 BODY_GRACE_S = 10.0  # after which a body has come at BODY_RATE_MIN_BYTES a second, averaged from its start
 BODY_RATE_MIN_BYTES = 1024
 BODY_TIME_MAX_S = 600.0  # of waiting for one body, however large it may be
+DEPTH_LIMIT = 200  # of the strictest parser; what is nested deeper than any of our documents is refused anyway
 _FIRST_PRINTABLE = 32
 
 
@@ -72,6 +73,16 @@ class BodyRefused(HTTPException):
 class SlowBodyError(HoldfastError):
     status = 408
     code = "slow_body"
+
+
+def not_json(cause: BaseException | None) -> BadInput | None:
+    """What made a parser give up, in words; None for anything else: a mistake of grammar has its own position."""
+    if isinstance(cause, UnicodeDecodeError):
+        byte = cause.object[cause.start]
+        return BadInput(f"the body is not {cause.encoding.upper()}: byte {cause.start} is 0x{byte:02x}", pointer="")
+    if isinstance(cause, RecursionError):
+        return BadInput(f"the body is nested deeper than {DEPTH_LIMIT} levels", pointer="")
+    return None
 
 
 class Limits:

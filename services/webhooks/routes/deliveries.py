@@ -47,7 +47,7 @@ async def show(delivery_id: DeliveryId, caller: MayRead, resources: Held) -> dic
 async def retry(delivery_id: DeliveryId, caller: MayWrite, once: Idempotent) -> Response:
     """A dead or cancelled delivery starts over, with its whole schedule, and keeps the attempts it has had."""
     async with once.tx() as tx:
-        state = await store.delivery_state(tx, delivery_id, caller.tenant)
+        state = await store.delivery_state(tx, delivery_id, caller.tenant, tx.now_us)
         if state is None:
             raise _unknown(delivery_id)
         queues = await retry_jobs(tx, caller.tenant, [delivery_id], tx.now_us, states=("dead", "cancelled"))

@@ -123,6 +123,15 @@ async def test_a_dead_job_starts_over_and_keeps_its_attempts(place: Place, clien
     assert document["state"] == "completed"
 
 
+async def test_what_cannot_be_retried_is_called_by_the_state_that_is_shown(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    for job, state in zip(await make(place) + await make(place, delay_s=60), ("queued", "scheduled"), strict=True):
+        document = expect_problem(await client.post(f"/v1/jobs/{job}/retry"), 409, "conflict")
+        assert document["state"] == state == (await client.get(f"/v1/jobs/{job}")).json()["state"]
+        assert f"is {state}:" in document["detail"]
+
+
 async def test_a_retry_wakes_the_relay(place: Place, client: httpx.AsyncClient) -> None:
     (job,) = await make(place)
     await place.end([job])

@@ -38,3 +38,13 @@ async def test_an_upload_that_drips_is_cut_and_leaves_nothing(
     assert answer.headers["connection"] == "close"
     assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
     assert await place.rows("SELECT id FROM media_assets") == []
+
+
+@on_one_database
+async def test_a_preset_set_that_is_not_there_is_told_where_it_was_asked_for(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    document = expect_problem(await client.post("/v1/media", params={"presets": "nope"}, content=b"x"), 422, "invalid")
+    (error,) = document["errors"]
+    assert (error["in"], error["pointer"], error["found"]) == ("query", "/presets", "nope")
+    assert "default" in error["message"]

@@ -152,6 +152,14 @@ async def test_a_tenant_has_a_bounded_number_of_endpoints(database_url: str, val
         assert (problem["code"], problem["limit"]) == ("too_many_endpoints", 2)
 
 
+async def test_a_delivery_that_has_not_ended_is_called_by_the_state_that_is_shown(office: Office) -> None:
+    await office.endpoint()
+    await office.event()
+    (delivery,) = (await office.client.get(DELIVERIES)).json()["items"]
+    conflict = await office.client.post(f"{DELIVERIES}/{delivery['id']}/retry")
+    assert (conflict.status_code, conflict.json()["state"], delivery["state"]) == (409, "queued", "queued")
+
+
 async def test_a_payload_is_bounded(office: Office) -> None:
     await office.endpoint()
     problem = await refused(office, {"type": "a.b", "data": {"x": "y" * 256 * 1024}}, EVENTS, 413)
@@ -173,6 +181,17 @@ async def test_an_event_that_is_none_is_refused(office: Office, body: bytes) -> 
     response = await office.client.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422, response.text
     assert response.json()["code"] == "invalid"
+
+
+@pytest.mark.parametrize("path", [EVENTS, ENDPOINTS])
+async def test_what_is_no_json_at_all_is_told_in_the_same_words_everywhere(office: Office, path: str) -> None:
+    for body, words in (
+        (b'{"type": "\xe9"}', "the body is not UTF-8: byte 10 is 0xe9"),
+        (b'{"data": ' + b"[" * 5_000, "the body is nested deeper than 200 levels"),
+    ):
+        response = await office.client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert (response.status_code, response.json()["detail"]) == (422, words)
+        assert response.json()["errors"] == [{"in": "body", "pointer": "", "message": words}]
     assert await office.rows("SELECT id FROM webhooks_events") == []
 
 
