@@ -3,7 +3,8 @@
 The default bound holds for every route; a route that takes more is named with its own in `build_app(body_limits=…)`.
 Both a declared Content-Length and a streamed body are held to it, the latter while it streams; and it must keep coming:
 no long silence, a slowest rate, a longest time. Heads that never end are for `shared.runtime.heads`. `Body` is the base
-of request models: unknown members are refused, so that a misspelt one is told rather than ignored.
+of request models: unknown members are refused, so that a misspelt one is told rather than ignored, and types are those
+of JSON: neither "5" nor true is a number. What JSON has no type for must not be a field: FastAPI hands over lists.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ _FIRST_PRINTABLE = 32
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _one_line(value: str) -> str:

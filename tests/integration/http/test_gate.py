@@ -32,7 +32,7 @@ class Part(Body):
 
 class Whole(Body):
     name: Line
-    parts: tuple[Part, ...] = ()
+    parts: list[Part] = []  # noqa: RUF012 - pydantic copies it
     api_secret: int = 0
 
 

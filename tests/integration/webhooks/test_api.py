@@ -122,6 +122,12 @@ async def test_a_hostile_url_is_refused_when_it_is_given(office: Office, url: st
         ({"event_types": ["a.*.b"]}, "/event_types/0"),
         ({"event_types": ["ok", "no space"]}, "/event_types/1"),
         ({"retry_schedule_s": [-1]}, "/retry_schedule_s/0"),
+        ({"retry_schedule_s": [1, True]}, "/retry_schedule_s/1"),
+        ({"retry_schedule_s": ["5"]}, "/retry_schedule_s/0"),
+        ({"retry_schedule_s": "5"}, "/retry_schedule_s"),
+        ({"timeout_s": "5"}, "/timeout_s"),
+        ({"description": 5}, "/description"),
+        ({"metadata": {"a": 5}}, "/metadata/a"),
         ({"retry_schedule_s": [1] * 51}, "/retry_schedule_s"),
         ({"timeout_s": 61}, "/timeout_s"),
         ({"headers": {"Host": "x"}}, "/headers/Host"),
@@ -139,6 +145,8 @@ async def test_what_may_not_be_null_is_told_in_a_change(office: Office) -> None:
     path = f"{ENDPOINTS}/{(await office.endpoint())['id']}"
     for name in ("url", "event_types", "timeout_s", "enabled"):
         assert (await office.client.patch(path, json={name: None})).status_code == 422
+    for enabled in (1, "yes", "true"):
+        assert (await office.client.patch(path, json={"enabled": enabled})).status_code == 422
     assert (await office.client.get(path)).headers["etag"] == '"1"'
 
 
@@ -174,6 +182,7 @@ async def test_a_payload_is_bounded(office: Office) -> None:
         b"", b"{", b"[]", b'{"type": "a.b"}', b'{"type": "a b", "data": {}}', b'{"type": "a.b", "data": []}',
         b'{"type": "a.b", "data": {"x": NaN}}', b'{"type": "a.b", "data": {"x": 1e400}}',
         b'{"type": "a.b", "data": {"x": "\\ud800"}}', b'{"type": "a.b", "data": {}, "more": 1}',
+        b'{"type": 5, "data": {}}', b'{"type": "a.b", "data": {}, "ordering_key": 7}',
         b'{"type": "a.b", "data": {"x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}", b"\xff\xfe",
     ],
 )  # fmt: skip
