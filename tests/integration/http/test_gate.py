@@ -312,6 +312,20 @@ async def test_errors_behind_the_gate_are_problems_without_internals(place: Plac
 
 
 @on_one_database
+async def test_head_is_answered_as_get_without_a_body(place: Place) -> None:
+    headers = bearer(await place.key())
+    async with gated(place) as client:
+        for path in ("/v1/things/7", "/v1/things/x", "/v1/full", "/v1/nothing", "/v1/broken", "/healthz", "/readyz"):
+            get, head = await client.get(path, headers=headers), await client.head(path, headers=headers)
+            assert (head.status_code, head.content) == (get.status_code, b""), path
+            assert head.headers["content-type"] == get.headers["content-type"]
+            if path != "/v1/broken":  # whose answer has an id of its own, of the same length
+                assert head.headers == get.headers
+        assert (await client.head("/v1/things/7")).status_code == 401
+        assert (await client.head("/v1/whole", headers=headers)).status_code == 405
+
+
+@on_one_database
 def test_what_forgets_its_scope_or_its_key_is_not_built(place: Place) -> None:
     forgetful, nameless = APIRouter(dependencies=[Depends(require("jobs:read"))]), APIRouter()
 
