@@ -200,7 +200,9 @@ def test_an_allowlist_and_ports_count_for_urls_too() -> None:
         check_url("http://127.0.0.1/", policy)
 
 
-@pytest.mark.parametrize("host", ["①②⑦.⓪.⓪.①", "127。0。0。1", "\uff11\uff12\uff17.0.0.1", "2130706433", "127.1", "0x7f.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["①②⑦.⓪.⓪.①", "127。0。0。1", "\uff11\uff12\uff17.0.0.1", "2130706433", "127.1", "0x7f.0.0.1"]
+)
 def test_an_odd_spelling_is_refused_also_of_an_address_that_is_allowed(host: str) -> None:
     policy = AddressPolicy.from_cidrs(["127.0.0.0/8"])
     with pytest.raises(EgressRefused) as caught:
