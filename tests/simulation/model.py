@@ -7,7 +7,8 @@ simulation has those, with the real code, and never walks all of it.
 from typing import NamedTuple
 
 from tests.simulation import model_relay, model_worker
-from tests.simulation.model_state import Rules, State, folded, is_clean, is_over
+from tests.simulation.model_fold import folded
+from tests.simulation.model_state import Rules, State, is_clean, is_over
 
 START = State()
 RULES = Rules()
