@@ -15,7 +15,7 @@ from holdfast import show
 from holdfast.client import Refused, connect
 from holdfast.place import default_place
 from holdfast.status import read_status
-from shared.kernel.errors import HoldfastError, Misconfigured
+from shared.kernel.errors import HoldfastError, Misconfigured, NotFound
 from shared.kernel.settings import CoreSettings, load
 from shared.runtime.keys import create, revoke
 
@@ -115,8 +115,7 @@ def keys_revoke(key_id: str, *, as_json: Json = False) -> None:
     if as_json:
         show.as_json(answer)
     else:
-        print(f"{key_id} is revoked" if answer["revoked"] else f"there is no live key {key_id}")
-    raise typer.Exit(0 if answer["revoked"] else 1)
+        print(f"{key_id} is revoked")
 
 
 @jobs.command("list")
@@ -235,7 +234,7 @@ def _database_url() -> str:
 def main() -> None:
     try:
         app()
-    except Refused as refused:
+    except (Refused, NotFound) as refused:
         sys.stderr.write(f"holdfast: {refused}\n")
         sys.exit(1)
     except HoldfastError as wrong:

@@ -7,9 +7,9 @@ from taskiq import TaskiqDepends
 
 from services.api.mail import Mailer
 from services.api.settings import ApiSettings
-from shared.kernel.errors import NotFound
-from shared.kernel.ids import is_id
 from shared.runtime.callers import Caller, require
+from shared.runtime.pages import Page, pages_of
+from shared.runtime.paths import id_in_path
 from shared.runtime.resources import Resources, get_resources
 from shared.transport.attempt import Attempt, get_attempt
 
@@ -28,15 +28,10 @@ async def held(request: Request) -> Resources:
     return get_resources(request)
 
 
-async def job_in_path(job_id: str) -> str:
-    """What cannot be an id is no job's: 404, and no trip to the database."""
-    if not is_id(job_id, "job"):
-        raise NotFound(f"there is no job {job_id[:100]}")
-    return job_id
-
-
 # Routes
-JobId = Annotated[str, Depends(job_in_path)]
+JobId = Annotated[str, id_in_path("job", "job")]
+UserId = Annotated[str, id_in_path("user", "user")]
+JobPage = Annotated[Page, pages_of("job")]
 Held = Annotated[Resources, Depends(held)]
 MayReadJobs = Annotated[Caller, Depends(require("jobs:read"))]
 MayWriteJobs = Annotated[Caller, Depends(require("jobs:write"))]

@@ -1,4 +1,4 @@
-"""Every statement on the api service's own tables."""
+"""Every statement on the api service's own tables, and how a job is shown from within a transaction."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import text
 
 from shared.db.engine import Database
-from shared.db.sql import Statement
+from shared.db.sql import Connection, Statement
 from shared.db.tx import Tx
+from shared.ledger.states import shown_state
 
 _INSERT_USER = Statement(
     "insert_user",
@@ -16,6 +17,7 @@ _INSERT_USER = Statement(
     VALUES (:id, :tenant, :email, :email_key, :name, :now) ON CONFLICT DO NOTHING RETURNING id
     """,
 )
+_STATE = Statement("job_state", "SELECT state, run_at, attempt FROM job WHERE id = :id AND tenant = :tenant")
 _USER = text("SELECT id, email, name, created_at FROM api_users WHERE id = :id AND tenant = :tenant")
 
 
@@ -29,3 +31,9 @@ async def read_user(database: Database, user_id: str, tenant: str) -> Mapping[st
     async with database.reader.connect() as connection:
         row = (await connection.execute(_USER, {"id": user_id, "tenant": tenant})).mappings().first()
     return dict(row) if row else None
+
+
+async def job_state(connection: Connection, job_id: str, tenant: str, now_us: int) -> str | None:
+    """As it is shown; None when the tenant has no such job."""
+    rows = await connection.fetch(_STATE, {"id": job_id, "tenant": tenant})
+    return shown_state(rows[0]["state"], rows[0]["run_at"], rows[0]["attempt"], now_us) if rows else None

@@ -8,9 +8,8 @@ from taskiq import TaskiqDepends
 from services.media.blobs import Blobs
 from services.media.pool import Pool
 from services.media.settings import MediaSettings
-from shared.kernel.errors import NotFound
-from shared.kernel.ids import is_id
 from shared.runtime.callers import Caller, require
+from shared.runtime.paths import id_in_path
 from shared.runtime.resources import Resources, get_resources
 from shared.transport.attempt import Attempt, get_attempt
 
@@ -42,15 +41,8 @@ async def held_settings(request: Request) -> MediaSettings:
     return get_settings(request)
 
 
-async def asset_in_path(asset_id: str) -> str:
-    """What cannot be an id is no asset's: 404, and no trip to the database."""
-    if not is_id(asset_id, "ast"):
-        raise NotFound(f"there is no asset {asset_id[:100]}")
-    return asset_id
-
-
 # Routes
-AssetId = Annotated[str, Depends(asset_in_path)]
+AssetId = Annotated[str, id_in_path("ast", "asset")]
 Held = Annotated[Resources, Depends(held)]
 HeldBlobs = Annotated[Blobs, Depends(held_blobs)]
 HeldSettings = Annotated[MediaSettings, Depends(held_settings)]

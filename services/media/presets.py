@@ -47,5 +47,7 @@ def preset_set(name: str) -> tuple[Preset, ...]:
     """Raises BadInput, which names the sets that there are."""
     if name not in PRESET_SETS:
         known = ", ".join(sorted(PRESET_SETS))
-        raise BadInput(f"there is no preset set {name!r}; known: {known}", pointer="/preset_set")
+        raise BadInput(
+            f"there is no preset set {name!r}; known: {known}", place="query", pointer="/presets", found=name
+        )
     return PRESET_SETS[name]

@@ -24,6 +24,7 @@ from shared.kernel.errors import BadInput, HoldfastError
 from shared.kernel.ids import new_id
 from shared.runtime.addresses import AddressPolicy, EgressRefused, check_url
 from shared.runtime.bodies import Body, Line, Text
+from shared.runtime.etags import listed
 
 OVERLAP_S: Final = 86_400.0
 OVERLAP_MOST_S: Final = 7 * 86_400.0
@@ -159,9 +160,7 @@ def etag(endpoint: Endpoint) -> str:
 
 def check_version(endpoint: Endpoint, if_match: str | None) -> None:
     """`if_match` is the header as it came. Raises PreconditionFailed."""
-    if if_match is None or if_match.strip() == "*":
-        return
-    if etag(endpoint) not in [tag.strip() for tag in if_match.split(",")]:
+    if if_match is not None and not listed([if_match], etag(endpoint), strong=True):
         raise PreconditionFailed(
             f"the endpoint is at version {etag(endpoint)}, If-Match asked for {if_match[:100]}", etag=etag(endpoint)
         )

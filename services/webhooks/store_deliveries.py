@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.contracts.commands.webhooks import DeliverWebhook
 from shared.db.engine import Database
 from shared.db.sql import Connection, Statement
+from shared.ledger.states import shown_state
 from shared.ledger.store_read import read_attempts, read_job
 
 Shown = Literal["scheduled", "queued", "retrying", "running", "completed", "dead", "cancelled"]
@@ -27,7 +28,9 @@ _WHERE: Final[Mapping[str, str]] = {
     "dead": "j.state = 'dead'",
     "cancelled": "j.state = 'cancelled'",
 }
-_STATE = Statement("delivery_state", "SELECT state FROM job WHERE id = :id AND tenant = :tenant AND task = :task")
+_STATE = Statement(
+    "delivery_state", "SELECT state, run_at, attempt FROM job WHERE id = :id AND tenant = :tenant AND task = :task"
+)
 _TYPES = text("SELECT id, type FROM webhooks_events WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
 
 
@@ -79,10 +82,10 @@ async def read_delivery(
     return row, await read_attempts(database, job_id)
 
 
-async def delivery_state(connection: Connection, job_id: str, tenant: str) -> str | None:
-    """The stored state; None when it is no delivery of this tenant."""
+async def delivery_state(connection: Connection, job_id: str, tenant: str, now_us: int) -> str | None:
+    """The state as it is shown; None when it is no delivery of this tenant."""
     rows = await connection.fetch(_STATE, {"id": job_id, "tenant": tenant, "task": DeliverWebhook.task})
-    return rows[0]["state"] if rows else None
+    return shown_state(rows[0]["state"], rows[0]["run_at"], rows[0]["attempt"], now_us) if rows else None
 
 
 async def _with_events(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

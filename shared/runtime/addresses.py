@@ -213,7 +213,7 @@ def _read_host(raw: str, policy: AddressPolicy) -> tuple[str, Address | None]:
             raise EgressRefused("host", host)
         if reason := policy.verdict(number):
             raise EgressRefused(reason, host, str(number))
-        if not _CANONICAL_V4.fullmatch(host):
+        if not (raw.isascii() and _CANONICAL_V4.fullmatch(host)):
             raise EgressRefused("ambiguous_address", host, str(number))
         return host, number
     if len(host) > HOST_MAX_CHARS or not all(_LABEL.fullmatch(label) for label in labels):

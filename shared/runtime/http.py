@@ -117,6 +117,8 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008, "reason": "no websockets here"})
             return
         started = False
+        if scope["method"] == "HEAD":  # RFC 9110: the head of what GET answers, for whatever GET answers
+            scope, send = {**scope, "method": "GET"}, bodiless(send)
 
         async def sending(message: Message) -> None:
             nonlocal started
@@ -151,6 +153,17 @@ class Gate:
             raise Unavailable("; ".join(found), code="schema_mismatch", retry_after_s=problems.RETRY_AFTER_S)
         callers: Callers = state.callers
         remember(scope, await callers.identify(authorization.decode("latin-1") if authorization else None))
+
+
+def bodiless(send: Send) -> Send:
+    """Sends the head, and an empty body with it; what comes after is for nobody."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+
+    return sending
 
 
 def takes(dependant: Dependant, wanted: Callable[[Any], bool]) -> bool:

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from shared.db.tx import open_tx
-from shared.kernel.errors import HoldfastError
+from shared.kernel.errors import HoldfastError, NotFound
 from shared.kernel.settings import CoreSettings, load
 from shared.runtime.callers import create_key, revoke_key
 from shared.runtime.resources import open_resources
@@ -25,8 +25,11 @@ async def create(settings: CoreSettings, *, name: str, tenant: str, scopes: list
 
 
 async def revoke(settings: CoreSettings, key_id: str) -> dict[str, Any]:
+    """{id, revoked}. Raises NotFound when there is no such key, or it has been revoked before."""
     async with open_resources(settings) as resources, open_tx(resources.database) as tx:
-        return {"id": key_id, "revoked": await revoke_key(tx, key_id)}
+        if not await revoke_key(tx, key_id):
+            raise NotFound(f"there is no live key {key_id[:100]}")
+    return {"id": key_id, "revoked": True}
 
 
 def main() -> int:
@@ -47,9 +50,9 @@ def main() -> int:
             answer = asyncio.run(revoke(settings, given.id))
     except HoldfastError as wrong:
         sys.stderr.write(f"{wrong}\n")
-        return 2
+        return 1 if isinstance(wrong, NotFound) else 2
     sys.stdout.write(json.dumps(answer) + "\n")
-    return 0 if answer.get("revoked", True) else 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """Pages: lists are answered as `{items, next_cursor}`; a cursor is opaque, and good for the list that gave it.
 
 A cursor holds the id after which the next page starts. Ids sort as time does, so rows that come or go between two
-pages neither repeat nor skip others. Refuses limits past PAGE_LIMIT_ROWS and cursors it did not make.
+pages neither repeat nor skip others. Refuses limits past PAGE_LIMIT_ROWS, cursors it did not make, and those of a list
+of other things: their ids sort before or after all of these, which would look like an empty page.
+
+    EndpointPage = Annotated[Page, pages_of("ep")]
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -40,21 +43,30 @@ def encode(last: str) -> str:
     return urlsafe_b64encode(f"1{last}".encode()).decode().rstrip("=")
 
 
-def decode(cursor: str) -> str:
+def decode(cursor: str, prefix: str) -> str:
+    """`prefix` is that of the ids in this list. Raises BadInput."""
     try:
         text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
         text = ""
     if not text.startswith("1") or not is_id(text[1:], text[1:].partition("_")[0]):
-        raise BadInput("this cursor was not given by a list of ours", place="query", pointer="/cursor", found=cursor)
+        raise _refused("this cursor was not given by a list of ours", cursor)
+    if not is_id(text[1:], prefix):
+        raise _refused("this cursor was given by another list", cursor)
     return text[1:]
 
 
-async def page_of(
-    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT_ROWS, description="rows of one page")] = PAGE_ROWS,
-    cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before")] = None,
-) -> Page:
-    return Page(limit, decode(cursor) if cursor else None)
+def pages_of(prefix: str) -> Any:
+    """A dependency: the wanted Page of a list of things whose ids have this prefix."""
+
+    async def page_of(
+        limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT_ROWS, description="rows of one page")] = PAGE_ROWS,
+        cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before")] = None,
+    ) -> Page:
+        return Page(limit, decode(cursor, prefix) if cursor else None)
+
+    return Depends(page_of)
 
 
-WantedPage = Annotated[Page, Depends(page_of)]
+def _refused(words: str, cursor: str) -> BadInput:
+    return BadInput(words, place="query", pointer="/cursor", found=cursor)

@@ -19,9 +19,10 @@ from shared.db.failures import is_transient
 from shared.kernel.errors import BadInput, HoldfastError, Unauthenticated
 from shared.kernel.ids import new_id
 from shared.kernel.logs import get_logger, mask
-from shared.runtime.bodies import BodyRefused
+from shared.runtime.bodies import BodyRefused, not_json
 
 MEDIA_TYPE = "application/problem+json"
+JSON = "application/json"
 RETRY_AFTER_S = 1
 FOUND_LIMIT_CHARS = 100
 ERRORS_LIMIT = 50  # a body of a thousand wrong members is told of the first of them
@@ -47,6 +48,8 @@ def from_error(error: Exception) -> Response:
     """The answer for whatever was raised; logs what nobody foresaw."""
     if isinstance(error, BodyRefused):
         error = error.error
+    elif isinstance(error, HTTPException):
+        error = not_json(error.__cause__) or error
     if isinstance(error, HoldfastError):
         return _from_holdfast(error)
     if isinstance(error, RequestValidationError):
@@ -66,7 +69,9 @@ def from_error(error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    async def answer(_: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, RequestValidationError) and isinstance(error.body, bytes):
+            return _wrong_type(request)  # FastAPI does not parse what is not called JSON, and then finds bytes
         return from_error(error)
 
     for kind in (HoldfastError, RequestValidationError, HTTPException):
@@ -105,11 +110,18 @@ def _one(item: Mapping[str, Any]) -> dict[str, Any]:
     place, *path = item["loc"]
     if item["type"] == "json_invalid":
         reason = item.get("ctx", {}).get("error", "not JSON")
-        return {"in": "body", "pointer": "", "message": f"not JSON at character {path[0] if path else 0}: {reason}"}
+        at = f" at character {path[0]}" if path else ""
+        return {"in": "body", "pointer": "", "message": f"not JSON{at}: {reason}"}
     one = {"in": place, "pointer": pointer(path), "message": item["msg"].removeprefix("Value error, ")}
     if item["type"] != "missing":
         one["found"] = shown(item.get("input"), *path)
     return one
+
+
+def _wrong_type(request: Request) -> Response:
+    found = shown(request.headers.get("content-type"))
+    words = f"the body must be JSON, with Content-Type: {JSON}; found {found or 'none'}"
+    return problem(415, "wrong_content_type", words, headers={"Accept": JSON}, expected=JSON, found=found)
 
 
 def pointer(path: list[Any]) -> str:

@@ -78,24 +78,24 @@ def test_every_table_belongs_to_one_owner() -> None:
 
 
 def _differences(connection: Connection) -> list[object]:
-    versions = {owner.version_table for owner in owners()}
+    written = {table for owner in owners() for table in (owner.version_table, owner.floor_table)}
     options = {
         "compare_type": True,
         "compare_server_default": True,
-        "include_name": lambda name, kind, _: not (kind == "table" and name in versions),
+        "include_name": lambda name, kind, _: not (kind == "table" and name in written),
     }
     return compare_metadata(MigrationContext.configure(connection, opts=options), Table.metadata)
 
 
 async def _catalogue(database: Database) -> set[tuple[object, ...]]:
     """Everything that the database's own catalogue tells of our tables, in one spelling."""
-    versions = {owner.version_table for owner in owners()}
+    written = {table for owner in owners() for table in (owner.version_table, owner.floor_table)}
     queries = ("SELECT name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL",)
     if database.dialect == "postgres":
         queries = _POSTGRES
     async with database.reader.connect() as connection:
         found = [tuple(row) for query in queries for row in await connection.execute(text(query))]
-    return {tuple(_spelled(cell) for cell in row) for row in found if not any(name in str(row) for name in versions)}
+    return {tuple(_spelled(cell) for cell in row) for row in found if not any(name in str(row) for name in written)}
 
 
 def _spelled(cell: object) -> object:

@@ -6,4 +6,6 @@ the event loop's clock, Redis, the network between them, slots, the relay's lock
 
     python -m tests.simulation --seed 1234           replays one run and prints its trace
     python -m tests.simulation --from 0 --runs 500   prints one line for each seed that fails
+
+Beside it, a model of one job that is small enough to be walked to its end: `model.py`.
 """

@@ -37,11 +37,21 @@ def shared() -> sqlite3.Connection:
     return opened
 
 
+_RELAXED = {"dispatch", "undispatch"}
+_MARKS = "SELECT id, state, dispatched_at FROM job WHERE state IN ('ready', 'dispatched')"
+
+
 class Ledger:
-    """The one database of a run."""
+    """The one database of a run.
+
+    The relay commits its marks without waiting for the disk, as on PostgreSQL: until something else is committed, which
+    waits for all that came before it, they can be lost with the server.
+    """
 
     def __init__(self, witness) -> None:
         self._raw = shared()
+        self._unflushed = []  # what each such mark has changed
+        self.on_mark = None  # called once, after the next one
         self._witness = witness
         self._open = False
         mute(self._raw)
@@ -52,9 +62,36 @@ class Ledger:
     def execute(self, statement, params=None, rows=()):
         if self._open:
             raise AssertionError(f"{statement.name} ran while a transaction was open")
+        written = self._raw.total_changes
+        marks = self.query(_MARKS) if statement.name in _RELAXED else None
         found = self.run(statement, params, rows)
+        if marks is not None:
+            changed = {row["id"] for row in found}
+            if changed:
+                self._unflushed.append([tuple(row) for row in marks if row["id"] in changed])
+            self._tell_of_mark(changed)
+        elif self._raw.total_changes > written:
+            self._unflushed.clear()
         self._witness.committed()
         return found
+
+    def _tell_of_mark(self, changed):
+        if changed and self.on_mark is not None:
+            on_mark, self.on_mark = self.on_mark, None
+            on_mark()
+
+    def lose_marks(self, kept):
+        """A crash of the server: of the marks that are not on its disk yet, all but the first `kept` never were."""
+        lost, self._unflushed = self._unflushed[kept:], []
+        for job, state, dispatched_at in (mark for marks in reversed(lost) for mark in marks):
+            values = (state, dispatched_at, job)
+            self._raw.execute("UPDATE job SET state = ?, dispatched_at = ? WHERE id = ?", values)
+        self._witness.committed()
+        return [job for marks in lost for job, _, _ in marks]
+
+    @property
+    def unflushed(self):
+        return len(self._unflushed)
 
     def run(self, statement, params=None, rows=()):
         return self._raw.execute(statement.sql("sqlite"), statement.bind("sqlite", params, rows)).fetchall()
@@ -68,6 +105,7 @@ class Ledger:
     def commit(self):
         self._open = False
         self._raw.execute("COMMIT")
+        self._unflushed.clear()
         self._witness.committed()
 
     def rollback(self):

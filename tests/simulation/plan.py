@@ -10,6 +10,7 @@ FATES = ("refused", "lost", "late", "die_before", "die_after", "stop_before", "s
 EVENTS = (
     "kill_worker", "kill_relay", "stop_worker", "stop_relay", "cut_worker", "cut_relay", "database_down", "redis_down",
     "wipe", "restore", "lag", "duplicate", "reorder", "drain_worker", "steal_lock", "cancel_job", "retry_dead",
+    "crash_database",
 )  # fmt: skip
 
 

@@ -66,5 +66,6 @@ def test_the_world_is_not_tame():
             stats[name] = stats.get(name, 0) + count
     assert jobs > 300
     for fault in ("lost", "late", "refused", "die_before", "die_after", "stop_before", "stop_after", "wipe", "restore",
-                  "lag", "duplicate", "reorder", "steal_lock", "kill_relay", "drain_worker", "cancel_job"):  # fmt: skip
+                  "lag", "duplicate", "reorder", "steal_lock", "kill_relay", "drain_worker", "cancel_job",
+                  "lost_marks"):  # fmt: skip
         assert stats.get(fault), f"{fault} never happened: {stats}"

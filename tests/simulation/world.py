@@ -320,6 +320,20 @@ class World:
     def _database_down(self):
         self._down("database")
 
+    def _crash_database(self):
+        """Moments after the relay's next mark, so that there is one to lose."""
+        self.ledger.on_mark = lambda: self.loop.call_later(self.random.uniform(0.0, 0.05), self._database_crashed)
+
+    def _database_crashed(self):
+        """It comes back with what was on its disk; every session is gone, and with it the relay's lock."""
+        if self.over or not self.troubled:
+            return
+        lost = self.ledger.lose_marks(self.random.randint(0, max(0, self.ledger.unflushed - 1)))
+        self.note(None, "database crashed", lost)
+        self.count("lost_marks", len(lost))
+        self.locks.clear()
+        self._database_down()
+
     def _redis_down(self):
         self._down("redis")
 

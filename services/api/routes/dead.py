@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field, model_validator
 from starlette.responses import Response
 
-from services.api.deps import Held, MayReadDead, MayWriteDead
+from services.api.deps import Held, JobPage, MayReadDead, MayWriteDead
 from services.api.documents import group_document, group_name, job_line
 from shared.db.tx import Tx
 from shared.kernel.errors import BadInput
@@ -23,7 +23,6 @@ from shared.ledger.store_dead import (
 from shared.ledger.store_read import list_jobs
 from shared.runtime.bodies import Body, Name
 from shared.runtime.idempotency import Idempotent
-from shared.runtime.pages import WantedPage
 
 router = APIRouter(prefix="/dead", tags=["dead letters"])
 Decide = Callable[[Tx, str, Sequence[str], int], Awaitable[dict[str, str]]]
@@ -59,7 +58,7 @@ async def show_dead(
     *,
     caller: MayReadDead,
     resources: Held,
-    page: WantedPage,
+    page: JobPage,
     task: Annotated[Name | None, Query()] = None,
     queue: Annotated[Name | None, Query()] = None,
     group: Annotated[Name | None, Query()] = None,

@@ -5,15 +5,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from services.api.deps import Held, JobId, MayReadJobs, MayWriteJobs
+from services.api import store
+from services.api.deps import Held, JobId, JobPage, MayReadJobs, MayWriteJobs
 from services.api.documents import job_document, job_line
 from shared.db.tx import Tx
 from shared.kernel.errors import Conflict, NotFound
-from shared.ledger.store_dead import cancel_job, known_states, retry_jobs
+from shared.ledger.store_dead import cancel_job, retry_jobs
 from shared.ledger.store_read import list_jobs, read_attempts, read_job
 from shared.runtime.bodies import Name
 from shared.runtime.idempotency import Idempotent
-from shared.runtime.pages import WantedPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 Shown = Literal["scheduled", "queued", "retrying", "running", "completed", "dead", "cancelled"]
@@ -24,7 +24,7 @@ async def show_jobs(
     *,
     caller: MayReadJobs,
     resources: Held,
-    page: WantedPage,
+    page: JobPage,
     state: Annotated[Shown | None, Query()] = None,
     queue: Annotated[Name | None, Query()] = None,
     task: Annotated[Name | None, Query()] = None,
@@ -70,7 +70,7 @@ async def cancel(job_id: JobId, caller: MayWriteJobs, once: Idempotent) -> Respo
 
 
 async def _why_not(tx: Tx, tenant: str, job_id: str, rule: str) -> Exception:
-    state = (await known_states(tx, tenant, [job_id])).get(job_id)
+    state = await store.job_state(tx, job_id, tenant, tx.now_us)
     return _unknown(job_id) if state is None else Conflict(f"{job_id} is {state}: {rule}", state=state)
 
 

@@ -7,12 +7,12 @@ from pydantic import AfterValidator
 from starlette.responses import Response
 
 from services.api import store
-from services.api.deps import Held, MayReadUsers, MayWriteUsers
+from services.api.deps import Held, MayReadUsers, MayWriteUsers, UserId
 from services.api.mail import check_address
 from shared.contracts.commands.api import SendWelcomeEmail
 from shared.kernel.clock import rfc3339
 from shared.kernel.errors import Conflict, NotFound
-from shared.kernel.ids import is_id, new_id
+from shared.kernel.ids import new_id
 from shared.runtime.bodies import Body, Line
 from shared.runtime.idempotency import Idempotent
 from shared.transport.enqueue import enqueue
@@ -37,8 +37,8 @@ async def sign_up(body: NewUser, caller: MayWriteUsers, once: Idempotent) -> Res
 
 
 @router.get("/{user_id}")
-async def show_user(user_id: str, caller: MayReadUsers, resources: Held) -> dict[str, Any]:
-    row = await store.read_user(resources.database, user_id, caller.tenant) if is_id(user_id, "user") else None
+async def show_user(user_id: UserId, caller: MayReadUsers, resources: Held) -> dict[str, Any]:
+    row = await store.read_user(resources.database, user_id, caller.tenant)
     if row is None:
-        raise NotFound(f"there is no user {user_id[:100]}")
+        raise NotFound(f"there is no user {user_id}")
     return {**row, "created_at": rfc3339(row["created_at"])}

@@ -17,6 +17,7 @@ from shared.kernel.errors import NotFound
 from shared.kernel.ids import new_id
 from shared.ledger.states import TERMINAL
 from shared.ledger.store_read import read_job
+from shared.runtime.etags import listed
 from shared.runtime.idempotency import IdempotentStream
 from shared.transport.enqueue import enqueue
 
@@ -83,7 +84,7 @@ async def rendition(
         raise NotFound(f"asset {asset_id} has no rendition {name[:64]}; it has {[item['name'] for item in made]}")
     etag = f'"{found["sha256"]}"'
     headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
-    if request.headers.get("if-none-match") == etag:
+    if listed(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     blob = await blobs.open(found["key"])
     headers["Content-Length"] = str(blob.size_bytes)

@@ -6,13 +6,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from services.webhooks import store_deliveries as store
-from services.webhooks.deps import DeliveryId, Held, MayRead, MayWrite
+from services.webhooks.deps import DeliveryId, DeliveryPage, Held, MayRead, MayWrite
 from services.webhooks.documents import delivery_document, delivery_line
 from shared.kernel.errors import Conflict, NotFound
 from shared.ledger.store_dead import retry_jobs
 from shared.runtime.bodies import Name
 from shared.runtime.idempotency import Idempotent
-from shared.runtime.pages import WantedPage
 
 router = APIRouter(prefix="/webhooks/deliveries", tags=["webhook deliveries"])
 
@@ -22,7 +21,7 @@ async def show_all(
     *,
     caller: MayRead,
     resources: Held,
-    page: WantedPage,
+    page: DeliveryPage,
     endpoint_id: Annotated[Name | None, Query()] = None,
     event_id: Annotated[Name | None, Query()] = None,
     state: Annotated[store.Shown | None, Query()] = None,
@@ -48,7 +47,7 @@ async def show(delivery_id: DeliveryId, caller: MayRead, resources: Held) -> dic
 async def retry(delivery_id: DeliveryId, caller: MayWrite, once: Idempotent) -> Response:
     """A dead or cancelled delivery starts over, with its whole schedule, and keeps the attempts it has had."""
     async with once.tx() as tx:
-        state = await store.delivery_state(tx, delivery_id, caller.tenant)
+        state = await store.delivery_state(tx, delivery_id, caller.tenant, tx.now_us)
         if state is None:
             raise _unknown(delivery_id)
         queues = await retry_jobs(tx, caller.tenant, [delivery_id], tx.now_us, states=("dead", "cancelled"))

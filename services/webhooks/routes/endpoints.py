@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header
 from starlette.responses import JSONResponse, Response
 
 from services.webhooks import store_endpoints as store
-from services.webhooks.deps import EndpointId, Held, MayRead, MayWrite, TheDesk
+from services.webhooks.deps import EndpointId, EndpointPage, Held, MayRead, MayWrite, TheDesk
 from services.webhooks.desk import Desk
 from services.webhooks.documents import endpoint_document
 from services.webhooks.endpoints import (
@@ -30,7 +30,6 @@ from shared.kernel.errors import Conflict, NotFound
 from shared.kernel.ids import new_id
 from shared.runtime.callers import Caller
 from shared.runtime.idempotency import Idempotent, Once
-from shared.runtime.pages import WantedPage
 
 router = APIRouter(prefix="/webhooks/endpoints", tags=["webhook endpoints"])
 IfMatch = Annotated[str | None, Header(description="change it only at this version, an `ETag` of before")]
@@ -52,7 +51,7 @@ async def register(body: NewEndpoint, caller: MayWrite, once: Idempotent, desk: 
 
 
 @router.get("")
-async def show_all(caller: MayRead, resources: Held, desk: TheDesk, page: WantedPage) -> dict[str, Any]:
+async def show_all(caller: MayRead, resources: Held, desk: TheDesk, page: EndpointPage) -> dict[str, Any]:
     """Newest first."""
     rows = await store.list_endpoints(resources.database, caller.tenant, before=page.after, limit=page.rows)
     now_us = resources.database.clock.now_us()

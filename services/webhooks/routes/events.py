@@ -16,7 +16,7 @@ from services.webhooks.publishing import plan
 from shared.kernel.clock import rfc3339
 from shared.kernel.errors import NotFound
 from shared.kernel.ids import new_id
-from shared.runtime.bodies import Body, Line
+from shared.runtime.bodies import Body, Line, not_json
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.resources import get_resources
 
@@ -73,4 +73,17 @@ def read_event(body: bytes) -> GivenEvent:
         return GivenEvent.model_validate_json(body)
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
+        if errors[0]["type"] == "json_invalid":
+            _check_text(body, errors[0]["msg"])
         raise RequestValidationError([{**error, "loc": ("body", *error["loc"])} for error in errors]) from None
+
+
+def _check_text(body: bytes, reason: str) -> None:
+    """Raises what the other routes raise: this parser has words of its own for it."""
+    cause: Exception | None = RecursionError() if "recursion limit" in reason else None
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        cause = wrong
+    if (refused := not_json(cause)) is not None:
+        raise refused from None

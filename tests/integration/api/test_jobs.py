@@ -7,8 +7,10 @@ import httpx
 from shared.contracts.commands.api import SendWelcomeEmail
 from shared.db.tx import open_tx
 from shared.kernel.clock import SECOND_US
+from shared.kernel.ids import new_id
 from shared.ledger.audit import audit
 from shared.ledger.store_accept import new_job
+from shared.runtime.pages import encode
 from shared.transport.enqueue import enqueue_all
 from shared.transport.names import wake_channel
 from tests.integration.http.places import Place, expect_problem
@@ -89,6 +91,7 @@ async def test_lists_page_newest_first_and_filter(place: Place, client: httpx.As
         {"limit": "101"},
         {"cursor": "x"},
         {"cursor": "AAAA"},
+        {"cursor": encode(new_id("ep"))},
         {"queue": "a\x00"},
     ):
         document = expect_problem(await client.get("/v1/jobs", params=params), 422, "invalid")
@@ -118,6 +121,15 @@ async def test_a_dead_job_starts_over_and_keeps_its_attempts(place: Place, clien
     assert (await audit(place.database)).ok
     document = expect_problem(await client.post(f"/v1/jobs/{job}/retry"), 409, "conflict")
     assert document["state"] == "completed"
+
+
+async def test_what_cannot_be_retried_is_called_by_the_state_that_is_shown(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    for job, state in zip(await make(place) + await make(place, delay_s=60), ("queued", "scheduled"), strict=True):
+        document = expect_problem(await client.post(f"/v1/jobs/{job}/retry"), 409, "conflict")
+        assert document["state"] == state == (await client.get(f"/v1/jobs/{job}")).json()["state"]
+        assert f"is {state}:" in document["detail"]
 
 
 async def test_a_retry_wakes_the_relay(place: Place, client: httpx.AsyncClient) -> None:

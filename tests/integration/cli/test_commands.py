@@ -188,3 +188,12 @@ def test_a_killed_systems_status_is_none(holdfast: Run, tmp_path) -> None:
     place._lock = None
     said = holdfast("status", "--json")
     assert (said.code, "no system is running" in said.sentence) == (2, True)
+
+
+def test_a_key_is_made_and_revoked_once(holdfast: Run, ledger_url: str) -> None:
+    made = holdfast("keys", "create", "--name", "ci", "--scopes", "jobs:read", "--json").json
+    assert made["key"].startswith("hf_")
+    assert holdfast("keys", "revoke", made["id"], "--json").json == {"id": made["id"], "revoked": True}
+    for words in ((made["id"],), ("key_nobody", "--json"), (made["id"], "--json")):
+        said = holdfast("keys", "revoke", *words)
+        assert (said.code, said.sentence) == (1, f"holdfast: there is no live key {words[0]}")

@@ -1,6 +1,7 @@
 """The media service over HTTP: what is taken in, what is refused, and how a rendition is asked for again."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import httpx
@@ -38,3 +39,31 @@ async def test_an_upload_that_drips_is_cut_and_leaves_nothing(
     assert answer.headers["connection"] == "close"
     assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
     assert await place.rows("SELECT id FROM media_assets") == []
+
+
+@on_one_database
+async def test_a_preset_set_that_is_not_there_is_told_where_it_was_asked_for(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    document = expect_problem(await client.post("/v1/media", params={"presets": "nope"}, content=b"x"), 422, "invalid")
+    (error,) = document["errors"]
+    assert (error["in"], error["pointer"], error["found"]) == ("query", "/presets", "nope")
+    assert "default" in error["message"]
+
+
+@on_one_database
+async def test_a_rendition_that_is_known_already_is_not_sent_again(
+    place: Place, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "media" / "r").write_bytes(b"RIFF")
+    asset = (await client.post("/v1/media", content=b"x")).json()["id"]
+    made = [{"name": "w320", "key": "r", "format": "webp", "sha256": "ab"}]
+    await place.rows("UPDATE media_assets SET renditions = :made WHERE id = :id", made=json.dumps(made), id=asset)
+    path = f"/v1/media/{asset}/renditions/w320"
+    for header in ('"ab"', 'W/"ab"', '"x", "ab"', "*"):
+        known = await client.get(path, headers={"If-None-Match": header})
+        assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", '"ab"'), header
+    for headers in ({"If-None-Match": '"x"'}, {}):
+        assert (await client.get(path, headers=headers)).content == b"RIFF"
+    head = await client.head(path)
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "4")

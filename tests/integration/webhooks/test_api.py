@@ -64,6 +64,8 @@ async def test_if_match_changes_only_the_version_that_was_seen(office: Office) -
     ):
         assert response.status_code == 412
         assert response.json()["etag"] == '"1"'
+    assert (await office.client.patch(path, json={}, headers={"If-Match": 'W/"1"'})).status_code == 412
+    assert (await office.client.patch(path, json={}, headers={"If-Match": '"7", "1"'})).status_code == 200
     seen = {"If-Match": '"1"'}
     both = await asyncio.gather(
         *(office.client.patch(path, json={"description": str(n)}, headers=seen) for n in range(2))
@@ -122,6 +124,12 @@ async def test_a_hostile_url_is_refused_when_it_is_given(office: Office, url: st
         ({"event_types": ["a.*.b"]}, "/event_types/0"),
         ({"event_types": ["ok", "no space"]}, "/event_types/1"),
         ({"retry_schedule_s": [-1]}, "/retry_schedule_s/0"),
+        ({"retry_schedule_s": [1, True]}, "/retry_schedule_s/1"),
+        ({"retry_schedule_s": ["5"]}, "/retry_schedule_s/0"),
+        ({"retry_schedule_s": "5"}, "/retry_schedule_s"),
+        ({"timeout_s": "5"}, "/timeout_s"),
+        ({"description": 5}, "/description"),
+        ({"metadata": {"a": 5}}, "/metadata/a"),
         ({"retry_schedule_s": [1] * 51}, "/retry_schedule_s"),
         ({"timeout_s": 61}, "/timeout_s"),
         ({"headers": {"Host": "x"}}, "/headers/Host"),
@@ -139,6 +147,8 @@ async def test_what_may_not_be_null_is_told_in_a_change(office: Office) -> None:
     path = f"{ENDPOINTS}/{(await office.endpoint())['id']}"
     for name in ("url", "event_types", "timeout_s", "enabled"):
         assert (await office.client.patch(path, json={name: None})).status_code == 422
+    for enabled in (1, "yes", "true"):
+        assert (await office.client.patch(path, json={"enabled": enabled})).status_code == 422
     assert (await office.client.get(path)).headers["etag"] == '"1"'
 
 
@@ -150,6 +160,14 @@ async def test_a_tenant_has_a_bounded_number_of_endpoints(database_url: str, val
         body = {"url": office.receiver.url(), "event_types": ["*"]}
         problem = await refused(office, body, status=409)
         assert (problem["code"], problem["limit"]) == ("too_many_endpoints", 2)
+
+
+async def test_a_delivery_that_has_not_ended_is_called_by_the_state_that_is_shown(office: Office) -> None:
+    await office.endpoint()
+    await office.event()
+    (delivery,) = (await office.client.get(DELIVERIES)).json()["items"]
+    conflict = await office.client.post(f"{DELIVERIES}/{delivery['id']}/retry")
+    assert (conflict.status_code, conflict.json()["state"], delivery["state"]) == (409, "queued", "queued")
 
 
 async def test_a_payload_is_bounded(office: Office) -> None:
@@ -166,6 +184,7 @@ async def test_a_payload_is_bounded(office: Office) -> None:
         b"", b"{", b"[]", b'{"type": "a.b"}', b'{"type": "a b", "data": {}}', b'{"type": "a.b", "data": []}',
         b'{"type": "a.b", "data": {"x": NaN}}', b'{"type": "a.b", "data": {"x": 1e400}}',
         b'{"type": "a.b", "data": {"x": "\\ud800"}}', b'{"type": "a.b", "data": {}, "more": 1}',
+        b'{"type": 5, "data": {}}', b'{"type": "a.b", "data": {}, "ordering_key": 7}',
         b'{"type": "a.b", "data": {"x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}", b"\xff\xfe",
     ],
 )  # fmt: skip
@@ -173,6 +192,17 @@ async def test_an_event_that_is_none_is_refused(office: Office, body: bytes) -> 
     response = await office.client.post(EVENTS, content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422, response.text
     assert response.json()["code"] == "invalid"
+
+
+@pytest.mark.parametrize("path", [EVENTS, ENDPOINTS])
+async def test_what_is_no_json_at_all_is_told_in_the_same_words_everywhere(office: Office, path: str) -> None:
+    for body, words in (
+        (b'{"type": "\xe9"}', "the body is not UTF-8: byte 10 is 0xe9"),
+        (b'{"data": ' + b"[" * 5_000, "the body is nested deeper than 200 levels"),
+    ):
+        response = await office.client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert (response.status_code, response.json()["detail"]) == (422, words)
+        assert response.json()["errors"] == [{"in": "body", "pointer": "", "message": words}]
     assert await office.rows("SELECT id FROM webhooks_events") == []
 
 

@@ -169,6 +169,7 @@ def test_urls_come_out_in_one_spelling_that_reads_as_itself(url: str, normal: st
         ("https://127。0。0。1/", "loopback"),
         ("https://169.254.169.254/latest", "link_local"),
         ("https://134744072/", "ambiguous_address"),
+        ("https://⑧.⑧.⑧.⑧/", "ambiguous_address"),
         ("https://8.8.2056/", "ambiguous_address"),
         ("https://256.1.1.1/", "host"),
         ("https://1.2.3.4.5/", "host"),
@@ -197,6 +198,16 @@ def test_an_allowlist_and_ports_count_for_urls_too() -> None:
     assert check_url("http://localhost:8000/", policy).address is None
     with pytest.raises(EgressRefused, match="port"):
         check_url("http://127.0.0.1/", policy)
+
+
+@pytest.mark.parametrize(
+    "host", ["①②⑦.⓪.⓪.①", "127。0。0。1", "\uff11\uff12\uff17.0.0.1", "2130706433", "127.1", "0x7f.0.0.1"]
+)
+def test_an_odd_spelling_is_refused_also_of_an_address_that_is_allowed(host: str) -> None:
+    policy = AddressPolicy.from_cidrs(["127.0.0.0/8"])
+    with pytest.raises(EgressRefused) as caught:
+        check_url(f"http://{host}/", policy)
+    assert caught.value.reason == "ambiguous_address"
 
 
 @given(st.text(max_size=60))
