@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from shared.ledger import store_claim, store_dispatch, store_record
+from shared.ledger import store_claim, store_dispatch, store_line, store_record
 from shared.ledger.states import STATES
 from shared.ledger.store_record import _INPUT
 from tests.simulation.database import mute, shared
@@ -139,7 +139,8 @@ def at(state, due):
 def test_the_relay_s_statements_move_what_the_model_moves(ledger):
     for state, due in itertools.product(STATES, (False, True)):
         put(ledger, state, due=due)
-        run(ledger, store_dispatch.DISPATCH, {"queue": "q", "now": NOW_US, "room": 1, "floors": [0] * 10})
+        run(ledger, store_line.MOVE_INTO_LINE, {"queue": "q", "now": NOW_US, "floor": 0, "most": 1})
+        run(ledger, store_dispatch.MARK, {"ids": ["j"], "now": NOW_US})
         marked = [following for words, _, following, _ in steps(at(state, due)) if "marks" in words]
         assert what_is_there(ledger)[0] == (marked[0].job.state if marked else state), (state, due)
         put(ledger, state, due=due)
