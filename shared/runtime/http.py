@@ -24,6 +24,7 @@ from shared.kernel.settings import CoreSettings, load
 from shared.runtime import metrics, problems
 from shared.runtime.bodies import BODY_LIMIT_BYTES, Limits, bounded, check_head, check_length
 from shared.runtime.callers import Callers, remember, require
+from shared.runtime.express import Endpoint, express_table
 from shared.runtime.health import Check, health_router
 from shared.runtime.idempotency import Replay, once, once_streamed
 from shared.runtime.resources import Resources, get_resources, open_resources
@@ -96,7 +97,8 @@ def build_app(
         app.include_router(router, prefix=prefix)
     problems.install(app)
     app.add_exception_handler(Replay, _replayed)
-    app.add_middleware(Gate, limits=Limits(chosen.body_limit_bytes, body_limits or {}), open_paths=open_paths)
+    limits = Limits(chosen.body_limit_bytes, body_limits or {})
+    app.add_middleware(Gate, limits=limits, open_paths=open_paths, express=express_table(api_routes(app)))
     _document(app)
     return app
 
@@ -104,7 +106,14 @@ def build_app(
 class Gate:
     """Pure ASGI, outside of the app's routes: bounds, the schema, the caller; and the answer to whatever escapes."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, open_paths: frozenset[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        open_paths: frozenset[str],
+        express: Mapping[tuple[str, str], Endpoint],
+    ) -> None:
+        self._express = express
         self._app = app
         self._limits = limits
         self._open_paths = open_paths
@@ -127,7 +136,14 @@ class Gate:
 
         try:
             limit = await self._admit(scope)
-            await self._app(scope, bounded(receive, limit), sending)
+            direct = self._express.get((scope["method"], scope["path"]))
+            if direct is None:
+                await self._app(scope, bounded(receive, limit), sending)
+                return
+            response = await direct(Request(scope, bounded(receive, limit)))
+            await response(scope, receive, sending)
+        except Replay as replay:  # the way past the app's own handlers is the express one
+            await replay.response(scope, receive, send)
         except Exception as error:
             if started:
                 raise  # the server cuts the connection: half an answer must not look like a whole one

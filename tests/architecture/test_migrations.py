@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import re
+import warnings
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -77,14 +78,22 @@ def test_every_table_belongs_to_one_owner() -> None:
     assert [name for name in names - LEDGER_TABLES if name.split("_")[0] not in services()] == []
 
 
+_BY_EXPRESSION = {"ix_job_line"}  # not reflected; the catalogues below are compared whole
+
+
 def _differences(connection: Connection) -> list[object]:
     written = {table for owner in owners() for table in (owner.version_table, owner.floor_table)}
     options = {
         "compare_type": True,
         "compare_server_default": True,
-        "include_name": lambda name, kind, _: not (kind == "table" and name in written),
+        "include_name": lambda name, kind, _: not (kind == "table" and name in written) and name not in _BY_EXPRESSION,
+        "include_object": lambda _thing, name, *_: name not in _BY_EXPRESSION,
     }
-    return compare_metadata(MigrationContext.configure(connection, opts=options), Table.metadata)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Skipped unsupported reflection of expression-based index ix_job_line"
+        )
+        return compare_metadata(MigrationContext.configure(connection, opts=options), Table.metadata)
 
 
 async def _catalogue(database: Database) -> set[tuple[object, ...]]:

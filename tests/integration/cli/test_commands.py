@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from holdfast.place import Place
+from shared.ledger.schema import LEDGER
 from tests.e2e.receiver import Receiver
 from tests.e2e.running import Up, the_system
 from tests.e2e.steps import dead_delivery, delivery_of, endpoint, job_in
@@ -144,7 +145,7 @@ def test_dead_letters_are_named_in_one_way(cli: Run, command: str, words: tuple[
 
 
 def test_migrate(cli: Run) -> None:
-    versions = {"ledger": "0001", "api": "0001", "media": "0001", "webhooks": "0001"}
+    versions = {"ledger": f"{LEDGER.newest:04d}", "api": "0001", "media": "0001", "webhooks": "0001"}
     assert cli("migrate", "--json").json == {"ok": True, "versions": versions}
     plain = cli("migrate")
     assert plain.code == 0

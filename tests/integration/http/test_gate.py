@@ -176,7 +176,7 @@ async def test_a_schema_that_comes_right_is_noticed(place: Place, monkeypatch: p
     await place.rows("UPDATE ledger_version SET version_num = '0999'")
     async with gated(place) as client:
         expect_problem(await client.get("/v1/full", headers=headers), 503, "schema_mismatch")
-        await place.rows("UPDATE ledger_version SET version_num = '0001'")
+        await place.rows("UPDATE ledger_version SET version_num = :head", head=f"{LEDGER.newest:04d}")
         expect_problem(await client.get("/v1/full", headers=headers), 429, "overloaded")
 
 

@@ -38,7 +38,6 @@ from shared.ledger.schema import LEDGER
 from shared.ledger.store_claim import claim
 from shared.ledger.store_dispatch import dispatched
 from shared.ledger.store_incarnation import born
-from shared.ledger.store_line import next_due
 from shared.ledger.store_record import record
 from shared.runtime.callers import create_key
 from shared.runtime.resources import Resources
@@ -139,7 +138,8 @@ class Office:
     async def work(self, *, wait_s: float = 1.0) -> int:
         """Until nothing is due within `wait_s`; the number of passes."""
         for done in itertools.count():
-            due_us = await next_due(self.database, "webhooks", 0)
+            waiting = "SELECT min(run_at) AS due FROM job WHERE queue = 'webhooks' AND state = 'ready'"
+            due_us = (await self.rows(waiting))[0]["due"]
             if due_us is None or due_us > self.database.clock.now_us() + wait_s * 1e6:
                 return done
             await asyncio.sleep(max(0.0, (due_us - self.database.clock.now_us()) / 1e6))
