@@ -207,12 +207,12 @@ class Schedule(Table, table=True):
     args: str = Field(sa_column=Column(Text, nullable=False))
     missed: str = "once"
     paused: bool = False
-    queue: str = ""
-    tenant: str = "system"
-    catch_up: int = 10
-    source: str = "code"
+    queue: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    tenant: str = Field(default="system", sa_column_kwargs={"server_default": "system"})
+    catch_up: int = Field(default=10, sa_column_kwargs={"server_default": "10"})
+    source: str = Field(default="code", sa_column_kwargs={"server_default": "code"})
     next_at: int | None = Field(default=None, sa_column=Column(BigInteger))
-    updated_at: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    updated_at: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
 
 
 class CronTick(Table, table=True):
