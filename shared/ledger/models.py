@@ -207,7 +207,7 @@ class Schedule(Table, table=True):
     args: str = Field(sa_column=Column(Text, nullable=False))
     missed: str = "once"
     paused: bool = False
-    queue: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    queue: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
     tenant: str = Field(default="system", sa_column_kwargs={"server_default": "system"})
     catch_up: int = Field(default=10, sa_column_kwargs={"server_default": "10"})
     source: str = Field(default="code", sa_column_kwargs={"server_default": "code"})

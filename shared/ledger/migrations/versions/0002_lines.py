@@ -42,7 +42,7 @@ def upgrade() -> None:
             name, "job", columns, unique=unique, postgresql_where=sa.text(where), sqlite_where=sa.text(where)
         )
     for column in (
-        sa.Column("queue", _TEXT, nullable=False, server_default=""),
+        sa.Column("queue", _TEXT, nullable=False, server_default=sa.text("''")),
         sa.Column("tenant", _TEXT, nullable=False, server_default="system"),
         sa.Column("catch_up", sa.Integer(), nullable=False, server_default="10"),
         sa.Column("source", _TEXT, nullable=False, server_default="code"),
