@@ -1,6 +1,6 @@
 """`python -m bench [names…] [--rounds N] [--quick]`: measure, print the table, keep the raw data.
 
-Names: deliveries, drain, accept, latency, flat; without any, all of them on PostgreSQL, and the first, second and
+Names: deliveries, drain, accept, latency, flat, spread; without any, all of them on PostgreSQL, and the first, second and
 fourth on SQLite as well. Ends by itself, and ends everything that it started, whatever happens.
 """
 
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from bench import machine, report
 from bench.figures import Outcome
 from bench.scale import Scale, scale
-from bench.scenarios import Run, accept, deliveries, drain, flat, latency
+from bench.scenarios import Run, accept, deliveries, drain, flat, latency, spread
 from bench.stage import Kind, Stage
 from shared.kernel import logs
 
@@ -28,6 +28,7 @@ SCENARIOS: dict[str, Run] = {
     "accept": accept.run,
     "latency": latency.run,
     "flat": flat.run,
+    "spread": spread.run,
 }
 ON_SQLITE = ("deliveries", "drain", "latency")
 console = Console(stderr=True)

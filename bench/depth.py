@@ -10,11 +10,16 @@ import asyncpg
 
 QUEUE = "lab"
 _INSERT = """
-    INSERT INTO job (id, queue, task, args, tenant, priority, run_at, state, fence, attempt, max_attempts,
+    INSERT INTO job (id, queue, task, args, tenant, priority, lane, run_at, state, due, fence, attempt, max_attempts,
                      crashes, releases, timeout_s, created_at)
-    SELECT 'job_' || lpad(CAST($1::bigint + n AS text), 26, '0'), 'lab', 'lab.noop', '{"number":0}', 'bench', 5,
-           $2::bigint + n, 'ready', 0, 0, 8, 0, 0, 60.0, $2::bigint + n
+    SELECT 'job_' || lpad(CAST($1::bigint + n AS text), 26, '0'), 'lab', 'lab.noop', '{"number":0}',
+           'bench' || n % $4::bigint, 5, CASE WHEN $5::bigint > 0 THEN 'lane' || n % $5::bigint END,
+           $2::bigint + n, 'ready', TRUE, 0, 0, 8, 0, 0, 60.0, $2::bigint + n
       FROM generate_series(1, $3::bigint) AS n
+"""
+_PAUSE = """
+    INSERT INTO lane (queue, tenant, name, own, burst, ordered, paused_at, tat, updated_at)
+    SELECT 'lab', 'bench0', 'lane' || n, FALSE, 1, FALSE, 1, 0, 0 FROM generate_series($1::bigint, $2::bigint) AS n
 """
 _STATES = (
     "UPDATE job SET state = 'dispatched', dispatched_at = $1",
@@ -31,12 +36,17 @@ class Bulk:
         self._next = 0
         self._holder: Any = None
 
-    async def add(self, count: int, due_us: int) -> None:
-        """`count` jobs, due one microsecond apart from `due_us`."""
+    async def add(self, count: int, due_us: int, *, tenants: int = 1, lanes: int = 0) -> None:
+        """`count` jobs, due one microsecond apart from `due_us`, dealt out to so many tenants and lanes in turn."""
         connection = await asyncpg.connect(self._url)
-        await connection.execute(_INSERT, self._next, due_us, count)
+        await connection.execute(_INSERT, self._next, due_us, count, tenants, lanes)
         await connection.close()
         self._next += count
+
+    async def pause_lanes(self, first: int, last: int) -> None:
+        connection = await asyncpg.connect(self._url)
+        await connection.execute(_PAUSE, first, last)
+        await connection.close()
 
     async def bury(self, count: int, due_us: int) -> None:
         """`count` ended jobs whose past nobody may clean up."""
@@ -58,7 +68,7 @@ class Bulk:
 
     async def clear(self) -> None:
         connection = await asyncpg.connect(self._url)
-        await connection.execute("TRUNCATE job, job_attempt, job_tally, incarnation")
+        await connection.execute("TRUNCATE job, job_attempt, job_tally, incarnation, lane")
         await connection.close()
 
     async def release(self) -> None:

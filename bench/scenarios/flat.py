@@ -106,7 +106,7 @@ async def _hot(stage: Stage, resources: Resources, count: int) -> dict[str, Any]
     now_us = database.clock.now_us()
     await born(database, incarnation, queue=QUEUE, role="bench", host="bench", pid=0, capacity=0, now_us=now_us)
     began = time.perf_counter()
-    ids = await _dispatch(resources, count)
+    ids = await dispatch(resources, count)
     relay_us = (time.perf_counter() - began) * 1e6 / count
     meter = Meter({"servers": stage.server_pids, "backends": await _backends(resources)})
     claim_s = record_s = 0.0
@@ -138,17 +138,20 @@ async def _backends(resources: Resources) -> list[int]:
         return list((await connection.execute(_OURS)).scalars().all())
 
 
-async def _dispatch(resources: Resources, count: int) -> list[str]:
+async def dispatch(resources: Resources, count: int) -> list[str]:
     """By the relay's own pass; the stream is emptied behind it, as workers would."""
     relay = QueueRelay(QUEUE, resources.redis, resources.database.clock)
     relay.window.slots = 500
     await relay.stamp()
     ids: list[str] = []
     async with resources.database.dedicated() as connection:
+        await relay.reset(connection)
         while len(ids) < count:
             done = await relay.run_once(connection)
             if not done.published:
-                raise RuntimeError(f"the relay found {len(ids)} of {count} jobs")
+                if done.wait_s > 0:
+                    raise RuntimeError(f"the relay found {len(ids)} of {count} jobs")
+                continue
             entries: Any = await resources.redis.xrange(stream(QUEUE))
             ids += [fields[b"j"].decode() for _, fields in entries]
             await resources.redis.xtrim(stream(QUEUE), maxlen=0, approximate=False)
