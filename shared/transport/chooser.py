@@ -26,6 +26,7 @@ WALK_SHARE = 20  # walking over all flows takes at most one part in so many of t
 WALK_MOST = 500
 ROUNDS = 4  # of reading what a pick found missing
 WATCH_MOST = 1_000
+LANES_AT_ONCE = 1_000
 
 
 class Chooser:
@@ -49,12 +50,17 @@ class Chooser:
         """Read again who is under way and what is paused, look again at every flow; buffers keep what they have."""
         self.paused = await store_lane.is_paused(connection, self.queue)
         self.lanes = Lanes(self._defaults)
-        for lane in list(self.line.blocked_lanes()):
-            self.line.unblock(lane)
         rows = await store_line.under_way(connection, self.queue)
-        await self._learn(connection, {(row["tenant"], row["lane"]): row["task"] for row in rows})
+        under_way = {(row["tenant"], row["lane"]): row["task"] for row in rows}
+        held_back = list(self.line.blocked_lanes())
+        await self._read_lanes(connection, [*under_way, *(lane for lane in held_back if lane not in under_way)])
+        for lane, task in under_way.items():
+            self.lanes.lane(lane, task)
         for row in rows:
             self.lanes.began(row["id"], (row["tenant"], row["lane"]))
+        for lane in held_back:
+            if not self.lanes.is_shut(lane):
+                self.line.unblock(lane)
         self._later_floor = 0
         self._next_is_known = False
         if self._walk_after is None and self._clock.monotonic_s() >= self._walk_again_s:
@@ -151,6 +157,9 @@ class Chooser:
 
     async def _refill(self, connection: Connection, room: int) -> None:
         hungry, most = self.line.hungry(room)
+        unknown = {flow.lane for flow in hungry if flow.lane is not None and not self.lanes.knows(flow.lane)}
+        await self._read_lanes(connection, sorted(unknown))
+        hungry = [flow for flow in hungry if not flow.blocked]
         if not hungry:
             return
         wanted = [(flow.key, *flow.after) for flow in hungry]
@@ -159,29 +168,33 @@ class Chooser:
             self.line.refilled(key, [_candidate(row) for row in rows], most)
 
     async def _see_ends(self, connection: Connection) -> None:
-        watched = self.lanes.watched(self.line.blocked_lanes(), WATCH_MOST)
+        watched = self.lanes.watched(WATCH_MOST)
         if watched:
             self._ended(await store_line.ended_of(connection, watched))
 
     async def _read_missing(self, connection: Connection) -> None:
         """Read lanes whose jobs' turn came for the first time, and the heads of ordered ones."""
-        unread, self.lanes.unread = self.lanes.unread, {}
+        unread, self.lanes.unread = self.lanes.unread, set()
         headless, self.lanes.headless = self.lanes.headless, set()
-        await self._learn(connection, unread)
+        await self._read_lanes(connection, sorted(unread))
         for lane in unread:
-            self.line.unblock(lane)
+            if not self.lanes.is_shut(lane):
+                self.line.unblock(lane)
         for row in await store_lane.heads(connection, self.queue, sorted(headless)):
             if row["state"] == "ready" and row["due"]:
                 head = _candidate(row)
                 self.lanes.set_head((head.tenant, str(head.lane)), head.id)
                 self.line.lead(head)
 
-    async def _learn(self, connection: Connection, names: Mapping[LaneId, str]) -> None:
-        rows = {
-            (row["tenant"], row["name"]): row for row in await store_lane.lanes(connection, self.queue, list(names))
-        }
-        for name, task in names.items():
-            self.lanes.learn(name, task, _lane(rows.get(name)))
+    async def _read_lanes(self, connection: Connection, names: Sequence[LaneId]) -> None:
+        """What the ledger says of these; those that are paused stand aside before a job of them is read."""
+        for start in range(0, len(names), LANES_AT_ONCE):
+            part = names[start : start + LANES_AT_ONCE]
+            rows = await store_lane.lanes(connection, self.queue, part)
+            found = {(row["tenant"], row["name"]): row for row in rows}
+            for name in part:
+                if self.lanes.note(name, _lane(found.get(name))):
+                    self.line.block(name)
 
     def _offer(self, candidates: Iterable[Candidate]) -> None:
         self.line.offer(candidates)

@@ -6,8 +6,10 @@ is seen to have ended, the third at a known instant. Tokens are GCRA: one instan
 rate the lane is; it is written with the dispatch that spent the token, so that the next relay goes on from there.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ class Row(NamedTuple):
 @dataclass(slots=True)
 class Lane:
     policy: LanePolicy
+    task: str  # of the job that it was met by
     paused: bool = False
     tat: int = 0
     under_way: set[str] = field(default_factory=set)
@@ -58,23 +61,48 @@ class Lanes:
         """`defaults` are the policies of commands, by task name."""
         self._defaults = defaults
         self._lanes: dict[LaneId, Lane] = {}
+        self._rows: dict[LaneId, Row | None] = {}
         self._owner: dict[str, LaneId] = {}  # job → lane, of what is under way
         self._spent: set[LaneId] = set()
-        self.unread: dict[LaneId, str] = {}  # lane → a task of it: asked for, and not read from the ledger yet
+        self._full: OrderedDict[LaneId, None] = OrderedDict()  # those that somebody was held back by
+        self.unread: set[LaneId] = set()  # asked for, and not read from the ledger yet
         self.headless: set[LaneId] = set()  # ordered lanes whose oldest job is to be looked up
         self.late: dict[LaneId, int] = {}  # lane → when it has a token again
 
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def learn(self, name: LaneId, task: str, row: Row | None) -> None:
-        """What the ledger says of a lane; without a row its jobs' command decides. What is under way stays known."""
+    def knows(self, name: LaneId) -> bool:
+        return name in self._rows
+
+    def note(self, name: LaneId, row: Row | None) -> bool:
+        """What the ledger says of a lane, None when it has no row; true when the lane may start nothing at all."""
+        self._rows[name] = row
+        lane = self._lanes.get(name)
+        if lane is not None:
+            self._set(lane, row, lane.task)
+        return row is not None and row.paused
+
+    def is_shut(self, name: LaneId) -> bool:
+        """Paused or full: nothing in it can start before that changes. A full one is watched from now on."""
+        lane, row = self._lanes.get(name), self._rows.get(name)
+        if lane is not None and lane.is_full:
+            self._full[name] = None
+            return True
+        return row is not None and row.paused
+
+    def lane(self, name: LaneId, task: str) -> Lane:
+        """Of a lane that is known; without limits of its own the command of its jobs decides."""
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = Lane(FREE)
+            lane = self._lanes[name] = Lane(FREE, task)
+            self._set(lane, self._rows.get(name), task)
+        return lane
+
+    def _set(self, lane: Lane, row: Row | None, task: str) -> None:
         own = row.policy if row else None
         lane.policy = self._defaults.get(task, FREE) if own is None else own
-        lane.paused = row.paused if row else False
+        lane.paused = row is not None and row.paused
         lane.tat = max(lane.tat, row.tat) if row else lane.tat
 
     def is_ordered(self, name: LaneId) -> bool:
@@ -86,10 +114,12 @@ class Lanes:
         name = candidate.lane_id
         if name is None:
             return True
-        lane = self._lanes.get(name)
-        if lane is None:
-            self.unread[name] = candidate.task
+        if name not in self._rows:
+            self.unread.add(name)
             return False
+        lane = self.lane(name, candidate.task)
+        if lane.is_full:
+            self._full[name] = None
         if lane.paused or lane.is_full:
             return False
         if lane.policy.ordered and lane.head != candidate.id:
@@ -119,19 +149,19 @@ class Lanes:
             name = self._owner.pop(job_id, None)
             if name is not None:
                 self._lanes[name].under_way.discard(job_id)
+                self._full.pop(name, None)
                 opened.add(name)
         return opened
 
-    def watched(self, names: Iterable[LaneId], most: int) -> list[str]:
-        """Jobs under way in these lanes, of those that wait for one to end; at most `most`."""
+    def watched(self, most: int) -> list[str]:
+        """Jobs under way in lanes whose others wait for one of them to end; about `most`, of other lanes each time."""
         ids: list[str] = []
-        for name in names:
-            lane = self._lanes.get(name)
-            if lane is not None and lane.is_full:
-                ids += lane.under_way
-                if len(ids) >= most:
-                    break
-        return ids[:most]
+        for name in list(islice(self._full, most)):
+            self._full.move_to_end(name)
+            ids += self._lanes[name].under_way
+            if len(ids) >= most:
+                break
+        return ids
 
     def open_late(self, now_us: int) -> list[LaneId]:
         """Lanes whose next token is there by now."""
