@@ -13,7 +13,9 @@ import typer
 
 from holdfast import show
 from holdfast.client import Refused, connect
+from holdfast.lanes import lanes, queues
 from holdfast.place import default_place
+from holdfast.show import Json
 from holdfast.status import read_status
 from shared.kernel.errors import HoldfastError, Misconfigured, NotFound
 from shared.kernel.settings import CoreSettings, load
@@ -26,8 +28,9 @@ keys = typer.Typer(no_args_is_help=True, help="API keys: create, revoke.")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
 app.add_typer(dead, name="dead")
+app.add_typer(queues, name="queues")
+app.add_typer(lanes, name="lanes")
 
-Json = Annotated[bool, typer.Option("--json", help="one line of JSON")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="of the one front door")]
 UsePostgres = Annotated[bool, typer.Option("--postgres", help="an embedded PostgreSQL instead of SQLite")]
 

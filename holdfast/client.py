@@ -24,6 +24,12 @@ class Client:
     def post(self, path: str, body: Any = None) -> Any:
         return self._ask("POST", path, json=body)
 
+    def put(self, path: str, body: Any) -> Any:
+        return self._ask("PUT", path, json=body)
+
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path)
+
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
             answer = self._http.request(method, path, **options)

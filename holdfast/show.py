@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 console = Console()
+Json = Annotated[bool, typer.Option("--json", help="one line of JSON")]
 
 
 def as_json(value: Any) -> None:
@@ -37,9 +39,13 @@ def counts(answer: Mapping[str, Any]) -> None:
 def job(document: Mapping[str, Any]) -> None:
     """One job, as a person wants it: state first, then every attempt with its error."""
     console.print(f"[bold]{document['id']}[/]  {document['task']}  [bold]{document['state']}[/]")
-    for name in ("queue", "created_at", "run_at", "finished_at", "waiting_for"):
+    for name in ("queue", "lane", "created_at", "run_at", "finished_at"):
         if document.get(name):
             console.print(f"  {name}: {document[name]}")
+    if document.get("waiting_for"):
+        reason = dict(document["waiting_for"])
+        words = ", ".join(f"{name} {value}" for name, value in reason.items() if name != "kind")
+        console.print(f"  waiting for: {reason['kind'].replace('_', ' ')}" + (f" ({words})" if words else ""))
     console.print("  args:", document.get("args"))
     if document.get("result") is not None:
         console.print("  result:", document["result"])

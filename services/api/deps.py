@@ -3,12 +3,16 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import AfterValidator
 from taskiq import TaskiqDepends
 
 from services.api.mail import Mailer
 from services.api.settings import ApiSettings
+from shared.contracts.commands import QUEUES
+from shared.contracts.lane import NAME_MOST_CHARS, is_lane_name
+from shared.kernel.errors import BadInput, NotFound
 from shared.runtime.callers import Caller, require
-from shared.runtime.pages import Page, pages_of
+from shared.runtime.pages import Page, pages_of, pages_of_keys
 from shared.runtime.paths import id_in_path
 from shared.runtime.resources import Resources, get_resources
 from shared.transport.attempt import Attempt, get_attempt
@@ -28,7 +32,23 @@ async def held(request: Request) -> Resources:
     return get_resources(request)
 
 
+def _queue(name: str) -> str:
+    if name not in QUEUES:
+        raise NotFound(f"there is no queue {name[:100]}", known=list(QUEUES))
+    return name
+
+
+def _lane(name: str) -> str:
+    if not is_lane_name(name):
+        words = f"a lane's name is 1 to {NAME_MOST_CHARS} printable characters without /"
+        raise BadInput(words, place="path", pointer="/name", found=name[:NAME_MOST_CHARS])
+    return name
+
+
 # Routes
+QueueName = Annotated[str, AfterValidator(_queue)]
+LaneName = Annotated[str, AfterValidator(_lane)]
+LanePage = Annotated[Page, pages_of_keys(1_200)]  # a queue, and a lane's name in UTF-8
 JobId = Annotated[str, id_in_path("job", "job")]
 UserId = Annotated[str, id_in_path("user", "user")]
 JobPage = Annotated[Page, pages_of("job")]
@@ -37,6 +57,10 @@ MayReadJobs = Annotated[Caller, Depends(require("jobs:read"))]
 MayWriteJobs = Annotated[Caller, Depends(require("jobs:write"))]
 MayReadDead = Annotated[Caller, Depends(require("dead:read"))]
 MayWriteDead = Annotated[Caller, Depends(require("dead:write"))]
+MayReadLanes = Annotated[Caller, Depends(require("lanes:read"))]
+MayWriteLanes = Annotated[Caller, Depends(require("lanes:write"))]
+MayReadQueues = Annotated[Caller, Depends(require("queues:read"))]
+MayWriteQueues = Annotated[Caller, Depends(require("queues:write"))]
 MayReadUsers = Annotated[Caller, Depends(require("users:read"))]
 MayWriteUsers = Annotated[Caller, Depends(require("users:write"))]
 

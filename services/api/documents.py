@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 
 from shared.kernel.clock import rfc3339
-from shared.ledger.states import SUSPECT_CRASHES, shown_state
+from shared.ledger.states import shown_state
 
 Row = Mapping[str, Any]
+_INSTANTS = frozenset({"until", "since", "next_at"})
 
 
 def job_line(row: Row, now_us: int) -> dict[str, Any]:
@@ -27,16 +28,17 @@ def job_line(row: Row, now_us: int) -> dict[str, Any]:
     }
 
 
-def job_document(row: Row, attempts: Sequence[Row], now_us: int) -> dict[str, Any]:
+def job_document(row: Row, attempts: Sequence[Row], now_us: int, waiting: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         **job_line(row, now_us),
         "tenant": row["tenant"],
         "priority": row["priority"],
+        "lane": row["lane"],
         "crashes": row["crashes"],
         "args": orjson.loads(row["args"]),
         "result": orjson.loads(row["result"]) if row["result"] else None,
         "progress": None,
-        "waiting_for": waiting_for(row, now_us),
+        "waiting_for": waiting,
         "cancel_requested_at": rfc3339(row["cancel_requested_at"]),
         "attempts": [attempt_document(attempt) for attempt in attempts] + running_attempt(row, attempts),
     }
@@ -76,15 +78,11 @@ def error_of(row: Row) -> dict[str, Any] | None:
     return {"type": row["error_type"], "message": row["error_message"]}
 
 
-def waiting_for(row: Row, now_us: int) -> str | None:
-    """Why it is not running yet; None when it runs or has ended."""
-    if row["state"] == "ready" and row["run_at"] > now_us:
-        return f"its time, {rfc3339(row['run_at'])}"
-    if row["state"] == "ready":
-        return "its turn in the queue"
-    if row["state"] == "dispatched" and row["crashes"] >= SUSPECT_CRASHES:
-        return "a worker that can run it alone: its process has died under it before"
-    return "a free worker" if row["state"] == "dispatched" else None
+def waiting_document(reason: Row | None) -> dict[str, Any] | None:
+    """Why it has not started: a reason of `shared.ledger.holds`, its instants as people read them."""
+    if reason is None:
+        return None
+    return {name: rfc3339(value) if name in _INSTANTS else value for name, value in reason.items()}
 
 
 def group_name(task: str, fingerprint: str) -> str:

@@ -1,6 +1,12 @@
 """Lanes as data: how much of one kind of work may be under way at once, how fast it may start, and in which order."""
 
+from math import ceil
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from shared.kernel.clock import SECOND_US
+
+NAME_MOST_CHARS = 200
 
 
 class LanePolicy(BaseModel):
@@ -17,5 +23,32 @@ class LanePolicy(BaseModel):
     def limit(self) -> int | None:
         return 1 if self.ordered else self.concurrency
 
+    @property
+    def interval_us(self) -> int:
+        """Between two tokens; rounded up, so that no window holds more than the rate allows. 0 without a rate."""
+        return ceil(SECOND_US / self.rate_per_s) if self.rate_per_s else 0
+
+    def opens_at(self, tat: int) -> int:
+        """When the next token is there, in µs; what is past is there now. 0 without a rate."""
+        return tat - (self.burst - 1) * self.interval_us if self.rate_per_s else 0
+
+    def bounded(self, tat: int, now_us: int) -> int:
+        """`tat` as it can be under this policy: a slower rate or another clock may have left it further ahead."""
+        return min(tat, now_us + self.burst * self.interval_us) if self.rate_per_s else tat
+
+    def tokens(self, tat: int, now_us: int) -> int | None:
+        """How many jobs may start at once; None without a rate."""
+        if self.rate_per_s is None:
+            return None
+        return max(0, min(self.burst, 1 + (now_us - self.opens_at(tat)) // self.interval_us))
+
 
 FREE = LanePolicy()
+
+
+def is_lane_name(text: str) -> bool:
+    """1 to 200 printable characters, of which none is `/`: it parts the keys of the line, and the segments of a path.
+
+    `.` and `..` are none, because clients resolve them in paths.
+    """
+    return 1 <= len(text) <= NAME_MOST_CHARS and text.isprintable() and "/" not in text and text not in (".", "..")

@@ -64,7 +64,7 @@ class Job(Table, table=True):
     args: str = Field(sa_column=Column(Text, nullable=False))
     tenant: str = Field(sa_column=Column(id_text(), nullable=False))
     priority: int = Field(sa_column=Column(SmallInteger, nullable=False))
-    lane: str | None = None
+    lane: str | None = Field(default=None, sa_column=Column(id_text()))
     run_at: int = Field(sa_column=Column(BigInteger, nullable=False))
     due: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     waits_for: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))

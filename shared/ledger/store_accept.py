@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.contracts.command import PRIORITIES, Command
+from shared.contracts.lane import NAME_MOST_CHARS, is_lane_name
 from shared.db.sql import Connection, Statement
 from shared.kernel.errors import BadInput, TooLarge
 from shared.kernel.ids import new_id
@@ -44,6 +45,7 @@ def new_job(
     priority: int | None = None,
     max_attempts: int | None = None,
     timeout_s: float | None = None,
+    lane: str | None = None,
     **seams: Any,
 ) -> NewJob:
     """The row for a command; its class gives what is not given. Raises TooLarge, BadInput."""
@@ -53,6 +55,11 @@ def new_job(
     chosen = command.priority if priority is None else priority
     if not 0 <= chosen < PRIORITIES:
         raise BadInput(f"priority is {chosen}, it must be from 0 to {PRIORITIES - 1}", pointer="/priority")
+    if "/" in tenant:
+        raise BadInput("a tenant has no / in it", pointer="/tenant", found=tenant[:100])
+    if lane is not None and not is_lane_name(lane):
+        words = f"a lane's name is 1 to {NAME_MOST_CHARS} printable characters without /"
+        raise BadInput(words, pointer="/lane", found=lane[:NAME_MOST_CHARS])
     return NewJob(
         task=command.task,
         queue=command.queue,
@@ -63,6 +70,7 @@ def new_job(
         run_at=now_us if run_at is None else run_at,
         created_at=now_us,
         priority=chosen,
+        lane=lane,
         **seams,
     )
 

@@ -50,7 +50,7 @@ CANCEL = Statement(
            error_type = CASE WHEN state = 'running' THEN error_type ELSE 'Cancelled' END,
            error_message = CASE WHEN state = 'running' THEN error_message ELSE 'cancelled on request' END
      WHERE id = :id AND tenant = :tenant AND {guard:job.state} IN ('ready', 'dispatched', 'running')
-    RETURNING id, state
+    RETURNING id, state, queue, lane
     """,
 )
 KNOWN = Statement("known_jobs", "SELECT id, state FROM job WHERE id {any:ids} AND tenant = :tenant")
@@ -100,10 +100,16 @@ async def discard_jobs(connection: Connection, tenant: str, ids: Sequence[str], 
     return {row["id"]: row["queue"] for row in await connection.fetch(DISCARD, values)}
 
 
-async def cancel_job(connection: Connection, tenant: str, job_id: str, now_us: int) -> str | None:
-    """The state afterwards: `cancelled`, or `running` when the worker was asked; None when it was neither."""
+async def cancel_job(connection: Connection, tenant: str, job_id: str, now_us: int) -> tuple[str | None, str | None]:
+    """The state afterwards: `cancelled`, or `running` when the worker was asked; None when it was neither.
+
+    And the queue whose relay is to be told, when the job has left a lane by that.
+    """
     rows = await connection.fetch(CANCEL, {"id": job_id, "tenant": tenant, "now": now_us})
-    return rows[0]["state"] if rows else None
+    if not rows:
+        return None, None
+    left = rows[0]["state"] == "cancelled" and rows[0]["lane"] is not None
+    return rows[0]["state"], rows[0]["queue"] if left else None
 
 
 async def known_states(connection: Connection, tenant: str, ids: Sequence[str]) -> dict[str, str]:

@@ -33,6 +33,15 @@ UNDISPATCH = Statement(
 )
 
 
+DISPATCHED_IN_PAUSED_LANES = Statement(
+    "dispatched_in_paused_lanes",
+    """
+    SELECT j.id FROM job AS j JOIN lane AS l ON l.queue = j.queue AND l.tenant = j.tenant AND l.name = j.lane
+     WHERE j.queue = :queue AND j.state = 'dispatched' AND l.paused_at IS NOT NULL ORDER BY j.id LIMIT :limit
+    """,
+)
+
+
 async def mark(connection: Connection, ids: Sequence[str], now_us: int) -> set[str]:
     """Mark these dispatched; those that were not due any more are missing in the answer."""
     return {row["id"] for row in await connection.fetch(MARK, {"ids": sorted(ids), "now": now_us})}
@@ -40,6 +49,10 @@ async def mark(connection: Connection, ids: Sequence[str], now_us: int) -> set[s
 
 async def dispatched(connection: Connection, queue: str, limit: int) -> list[Row]:
     return list(await connection.fetch(DISPATCHED, {"queue": queue, "limit": limit}))
+
+
+async def dispatched_in_paused_lanes(connection: Connection, queue: str, limit: int) -> list[str]:
+    return [row["id"] for row in await connection.fetch(DISPATCHED_IN_PAUSED_LANES, {"queue": queue, "limit": limit})]
 
 
 async def undispatch(connection: Connection, ids: Sequence[str], seen_us: int) -> Sequence[Row]:

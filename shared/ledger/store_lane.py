@@ -6,6 +6,7 @@ has spent a token; without limits of its own, its jobs' command decides.
 
 from collections.abc import Sequence
 
+from shared.contracts.lane import LanePolicy
 from shared.db.sql import Connection, Row, Statement
 from shared.ledger.store_line import IN_LINE
 
@@ -46,6 +47,15 @@ PAUSED = Statement("queue_paused", "SELECT paused_at FROM queue_pause WHERE queu
 async def lanes(connection: Connection, queue: str, names: Sequence[LaneId]) -> Sequence[Row]:
     """The rows of those that have one."""
     return await connection.fetch(LANES, {"queue": queue}, names) if names else []
+
+
+def own_policy(row: Row) -> LanePolicy | None:
+    """The limits that people have set in a lane's row; None when its jobs' command decides."""
+    if not row["own"]:
+        return None
+    return LanePolicy(
+        concurrency=row["concurrency"], rate_per_s=row["rate_per_s"], burst=row["burst"], ordered=bool(row["ordered"])
+    )
 
 
 async def spend(connection: Connection, queue: str, spent: Sequence[tuple[LaneId, int]], now_us: int) -> None:

@@ -1,4 +1,4 @@
-"""Reads for people and for waiting callers: one job with its attempts, lists by cursor, backlogs, dead letters.
+"""Reads for people and for waiting callers: one job with its attempts, lists by cursor, dead letters.
 
 Every list is bounded and walks an index from a cursor; ids sort as time does, so the newest come first by id.
 """
@@ -30,17 +30,6 @@ _SHOWN = {
     "cancelled": "state = 'cancelled'",
 }
 SHOWN_STATES = tuple(_SHOWN)  # those of `states.shown_state`, as conditions
-_BACKLOG = text(
-    """
-    SELECT count(*) AS backlog, min(run_at) AS oldest FROM (
-        SELECT run_at FROM job WHERE queue = :queue AND state = 'ready' AND due
-        UNION ALL SELECT run_at FROM job WHERE queue = :queue AND state = 'ready' AND NOT due AND waits_for = 0
-                                           AND run_at <= :now
-        UNION ALL SELECT run_at FROM job WHERE queue = :queue AND state = 'dispatched'
-        UNION ALL SELECT j.run_at FROM incarnation n JOIN job j ON j.incarnation = n.id AND j.state = 'running'
-                   WHERE n.queue = :queue) AS due
-    """
-)
 
 
 async def read_outcome(database: Database, job_id: str) -> Mapping[str, Any] | None:
@@ -88,12 +77,6 @@ async def list_jobs(
             values[column] = value
     query = text(f"SELECT * FROM job WHERE {' AND '.join(where)} ORDER BY tenant DESC, id DESC LIMIT :limit")
     return await _all(database, query, values)
-
-
-async def read_backlog(database: Database, queue: str, now_us: int) -> Mapping[str, Any]:
-    """`backlog` = due + dispatched + running jobs, `oldest` = the earliest `run_at` of them (µs) or None."""
-    row = await _one(database, _BACKLOG, {"queue": queue, "now": now_us})
-    return row or {"backlog": 0, "oldest": None}
 
 
 async def _one(database: Database, query: Any, values: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -26,8 +26,8 @@ from shared.kernel.ids import new_id
 TTL_S = 5.0
 CACHE_LIMIT = 4_096
 SCOPES = (
-    "jobs:read", "jobs:write", "dead:read", "dead:write", "queues:read", "users:read", "users:write",
-    "webhooks:read", "webhooks:write", "media:read", "media:write", "metrics:read",
+    "jobs:read", "jobs:write", "dead:read", "dead:write", "queues:read", "queues:write", "lanes:read", "lanes:write",
+    "users:read", "users:write", "webhooks:read", "webhooks:write", "media:read", "media:write", "metrics:read",
 )  # fmt: skip
 EVERYTHING = "*"
 _KEY = re.compile(r"hf_[A-Za-z0-9_-]{43}")

@@ -38,6 +38,11 @@ class Page:
         more = len(rows) > self.limit
         return {"items": [show(row) for row in page], "next_cursor": encode(key(page[-1])) if more else None}
 
+    def of_keys(self, rows: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        """The same of (key, what is shown), for `pages_of_keys`."""
+        page, more = rows[: self.limit], len(rows) > self.limit
+        return {"items": [shown for _, shown in page], "next_cursor": encode_key(page[-1][0]) if more else None}
+
 
 def encode(last: str) -> str:
     return urlsafe_b64encode(f"1{last}".encode()).decode().rstrip("=")
@@ -66,6 +71,34 @@ def pages_of(prefix: str) -> Any:
         return Page(limit, decode(cursor, prefix) if cursor else None)
 
     return Depends(page_of)
+
+
+def pages_of_keys(cursor_chars: int) -> Any:
+    """As `pages_of`, for a list of things that have no ids: `after` is whatever key the page before ended with."""
+
+    async def page_of(
+        limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT_ROWS, description="rows of one page")] = PAGE_ROWS,
+        cursor: Annotated[
+            str | None, Query(max_length=cursor_chars, description="`next_cursor` of the page before")
+        ] = None,
+    ) -> Page:
+        return Page(limit, _decode_key(cursor) if cursor else None)
+
+    return Depends(page_of)
+
+
+def encode_key(last: str) -> str:
+    return urlsafe_b64encode(f"2{last}".encode()).decode().rstrip("=")
+
+
+def _decode_key(cursor: str) -> str:
+    try:
+        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        text = ""
+    if not text.startswith("2") or "\0" in text:
+        raise _refused("this cursor was not given by this list", cursor)
+    return text[1:]
 
 
 def _refused(words: str, cursor: str) -> BadInput:

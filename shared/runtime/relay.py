@@ -31,7 +31,7 @@ from shared.transport.names import wake_channel
 from shared.transport.reconcile import reconcile_window
 from shared.transport.relay import QueueRelay
 from shared.transport.telemetry import REDISPATCHED, RESCUES, STRAYS
-from shared.transport.wake import DEATH
+from shared.transport.wake import CONFIG, DEATH
 
 RECONCILE_S = 5.0
 STANDBY_S = 0.5
@@ -47,8 +47,10 @@ class RelayProcess:
         self._schema = SchemaWatch(resources.database, [LEDGER])
         self._queues = resources.settings.queues or QUEUES
         self._nudges = {queue: asyncio.Event() for queue in self._queues}
+        self._urgent = {queue: asyncio.Event() for queue in self._queues}
         self._relays: dict[str, QueueRelay] = {}
         self._deaths: set[str] = set()
+        self._changes: set[str] = set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -73,10 +75,16 @@ class RelayProcess:
         for queue, relay in self._relays.items():
             relay.window.slots = self._rescuer.capacity.get(queue, 0)
         for queue in rescued.queues & self._nudges.keys():
-            self._deaths.add(queue)
-            self._nudges[queue].set()
+            self.hear(queue, DEATH)
         touch(self._resources.settings.state_dir)
         return min(LOOK_S, self._resources.settings.beat_s) if not rescued.reasons else 0.1
+
+    def hear(self, queue: str, word: bytes) -> None:
+        """A nudge: of work, or of what cannot wait until a full window has drained."""
+        if word in (DEATH, CONFIG):
+            (self._deaths if word == DEATH else self._changes).add(queue)
+            self._urgent[queue].set()
+        self._nudges[queue].set()
 
     async def _upkeep(self) -> float:
         if await self._schema.problems():
@@ -103,23 +111,28 @@ class RelayProcess:
 
     async def _relay(self, relay: QueueRelay, connection: Connection) -> None:
         clock = self._resources.database.clock
-        nudge = self._nudges[relay.queue]
+        nudge, urgent = self._nudges[relay.queue], self._urgent[relay.queue]
         reconciled_s = float("-inf")
         while not self._stop.is_set() and not await self._schema.problems():
             if nudge.is_set():
                 nudge.clear()
                 relay.nudged()
+            urgent.clear()
             if relay.queue in self._deaths or clock.monotonic_s() - reconciled_s >= RECONCILE_S:
                 self._deaths.discard(relay.queue)
+                self._changes.discard(relay.queue)
                 await self._reconcile(relay, connection)
                 reconciled_s = clock.monotonic_s()
+            elif relay.queue in self._changes:
+                self._changes.discard(relay.queue)
+                await relay.reset(connection)
             done = await relay.run_once(connection)
             if done.forgot:
                 log.warning("redis_forgot", queue=relay.queue)
                 reconciled_s = float("-inf")
             if done.wait_s > 0:
                 # A full window is looked at again soon; nudges about what waits behind it change nothing.
-                await pause(done.wait_s, self._stop, None if done.full else nudge)
+                await pause(done.wait_s, self._stop, urgent if done.full else nudge)
 
     async def _reconcile(self, relay: QueueRelay, connection: Connection) -> None:
         await relay.stamp()
@@ -143,10 +156,7 @@ class RelayProcess:
                     message = await subscription.get_message(timeout=1.0)
                     if message is None:
                         continue
-                    queue = channels[message["channel"]]
-                    if message["data"] == DEATH:
-                        self._deaths.add(queue)
-                    self._nudges[queue].set()
+                    self.hear(channels[message["channel"]], message["data"])
         finally:
             await redis.aclose()
             await redis.connection_pool.disconnect()

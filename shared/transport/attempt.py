@@ -87,6 +87,8 @@ class Attempt:
             if recorded != ["recorded"]:
                 STALE_WRITES.labels(queue=self.claim.queue).inc()
                 raise Stale(self.claim.id)
+            if self.claim.lane is not None:
+                tx.touched.add(self.claim.queue)  # the relay may wait for the lane
         self.ended = True
         jobs_ended(self.claim.task, str(ending.outcome)).inc()
 

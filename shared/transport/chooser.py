@@ -38,7 +38,9 @@ class Chooser:
         self.lanes = Lanes(defaults)
         self.paused = False
         self._after = (max(0, clock.now_us() - WIDE_LAG_US), "")
+        self._is_behind = False  # more has arrived than one look takes in
         self._looked_wide_s = float("-inf")
+        self._wide_after = (0, "")
         self._walk_after: str | None = ""
         self._walk_began_s = clock.monotonic_s()
         self._walk_again_s = 0.0
@@ -52,7 +54,7 @@ class Chooser:
         self.lanes = Lanes(self._defaults)
         rows = await store_line.under_way(connection, self.queue)
         under_way = {(row["tenant"], row["lane"]): row["task"] for row in rows}
-        held_back = list(self.line.blocked_lanes())
+        held_back = self.line.blocked_lanes()
         await self._read_lanes(connection, [*under_way, *(lane for lane in held_back if lane not in under_way)])
         for lane, task in under_way.items():
             self.lanes.lane(lane, task)
@@ -95,6 +97,7 @@ class Chooser:
         for candidate in chosen:
             if candidate.lane_id is not None and self.lanes.is_ordered(candidate.lane_id):
                 self.line.block(candidate.lane_id)
+                self.lanes.is_shut(candidate.lane_id)  # whoever comes next finds it blocked, and waits for its end
         return chosen
 
     async def mark(self, connection: Connection, chosen: Sequence[Candidate], now_us: int) -> list[Candidate]:
@@ -116,23 +119,31 @@ class Chooser:
     @property
     def is_still(self) -> bool:
         """Nothing more can start before something happens: every flow has been seen, what waits is held back."""
-        return self.line.is_empty and self._walk_after is None
+        return self.line.is_empty and self._walk_after is None and not self._is_behind
 
     def nudged(self) -> None:
         """Somebody wrote to the ledger: what is known of later jobs may be out of date."""
         self._next_is_known = False
 
     async def _arrived(self, connection: Connection, now_us: int) -> None:
-        after = self._after
-        if self._clock.monotonic_s() - self._looked_wide_s >= WIDE_LOOK_S:
-            after = (max(0, min(after[0], now_us) - WIDE_LAG_US), "")
-            self._looked_wide_s = self._clock.monotonic_s()
-        rows = await store_line.arrived(connection, self.queue, after, LOOK_MOST)
+        rows = await store_line.arrived(connection, self.queue, self._after, LOOK_MOST)
         self._offer(_candidate(row) for row in rows)
-        if len(rows) >= LOOK_MOST:
+        self._is_behind = len(rows) >= LOOK_MOST
+        if self._is_behind:
             self._after = (rows[-1]["created_at"], rows[-1]["id"])
-        elif rows:
+            return
+        if rows:
             self._after = (max(self._after[0], min(rows[-1]["created_at"], now_us) - LAG_US), "")
+        if self._clock.monotonic_s() - self._looked_wide_s >= WIDE_LOOK_S:
+            await self._arrived_late(connection, now_us)
+
+    async def _arrived_late(self, connection: Connection, now_us: int) -> None:
+        """Look behind the newest again, a part at a time: however much is there, it must not hold up what is new."""
+        self._looked_wide_s = self._clock.monotonic_s()
+        begin = (max(0, min(self._after[0], now_us) - WIDE_LAG_US), "")
+        rows = await store_line.arrived(connection, self.queue, max(begin, self._wide_after), LOOK_MOST)
+        self._offer(_candidate(row) for row in rows)
+        self._wide_after = (rows[-1]["created_at"], rows[-1]["id"]) if len(rows) >= LOOK_MOST else (0, "")
 
     async def _move_into_line(self, connection: Connection, now_us: int) -> None:
         rows = await store_line.move_into_line(connection, self.queue, now_us, self._later_floor, LOOK_MOST)
@@ -211,7 +222,4 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
 def _lane(row: Mapping[str, Any] | None) -> Row | None:
     if row is None:
         return None
-    own = LanePolicy(
-        concurrency=row["concurrency"], rate_per_s=row["rate_per_s"], burst=row["burst"], ordered=bool(row["ordered"])
-    ) if row["own"] else None  # fmt: skip
-    return Row(own, row["paused_at"] is not None, row["tat"])
+    return Row(store_lane.own_policy(row), row["paused_at"] is not None, row["tat"])

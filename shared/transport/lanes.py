@@ -10,11 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from math import ceil
 from typing import NamedTuple
 
 from shared.contracts.lane import FREE, LanePolicy
-from shared.kernel.clock import SECOND_US
 from shared.transport.line import Candidate, LaneId
 
 
@@ -32,6 +30,7 @@ class Lane:
     task: str  # of the job that it was met by
     paused: bool = False
     tat: int = 0
+    is_new: bool = True  # its policy or `tat` has just been read
     under_way: set[str] = field(default_factory=set)
     head: str | None = None  # ordered: the oldest job that has not ended, when it is due
 
@@ -40,20 +39,15 @@ class Lane:
         limit = self.policy.limit
         return limit is not None and len(self.under_way) >= limit
 
-    @property
-    def interval_us(self) -> int:
-        """Between two tokens; rounded up, so that no window holds more than the rate allows."""
-        return ceil(SECOND_US / self.policy.rate_per_s) if self.policy.rate_per_s else 0
-
     def opens_at(self, now_us: int) -> int:
-        """When the next token is there: `now_us` or earlier when it is."""
-        if self.policy.rate_per_s is None:
-            return now_us
-        return self.tat - (self.policy.burst - 1) * self.interval_us
+        """When the next token is there; what is past is there now."""
+        if self.is_new:
+            self.tat, self.is_new = self.policy.bounded(self.tat, now_us), False
+        return self.policy.opens_at(self.tat)
 
     def spend(self, now_us: int) -> None:
         if self.policy.rate_per_s is not None:
-            self.tat = max(self.tat, now_us) + self.interval_us
+            self.tat = max(self.tat, now_us) + self.policy.interval_us
 
 
 class Lanes:
@@ -103,7 +97,7 @@ class Lanes:
         own = row.policy if row else None
         lane.policy = self._defaults.get(task, FREE) if own is None else own
         lane.paused = row is not None and row.paused
-        lane.tat = max(lane.tat, row.tat) if row else lane.tat
+        lane.tat, lane.is_new = max(lane.tat, row.tat) if row else lane.tat, True
 
     def is_ordered(self, name: LaneId) -> bool:
         lane = self._lanes.get(name)

@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 
 
 class Flow:
-    __slots__ = ("after", "blocked", "key", "lane", "more", "priority", "tenant", "waiting")
+    __slots__ = ("after", "blocked", "key", "lane", "led", "more", "priority", "tenant", "waiting")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -53,6 +53,7 @@ class Flow:
         self.more = False  # the ledger has jobs of this flow beyond `after`
         self.after = FIRST
         self.blocked = False
+        self.led = False  # `waiting` is the head of an ordered lane, and nothing is read in behind or before it
 
     def insert(self, candidate: Candidate) -> Candidate | None:
         """Returns the one that the buffer has no room for: it stays in the ledger, beyond `after`."""
@@ -117,12 +118,13 @@ class Line:
             if len(next_in_turn) >= room:
                 break
         share = max(1, -(-room // max(1, len(next_in_turn))))
-        return [flow for flow in next_in_turn if flow.more and len(flow.waiting) < share], min(BUFFER, 2 * share)
+        wanting = [flow for flow in next_in_turn if flow.more and not flow.led and len(flow.waiting) < share]
+        return wanting, min(BUFFER, 2 * share)
 
     def refilled(self, key: str, candidates: list[Candidate], limit: int) -> None:
         """What the ledger gave beyond `after`, oldest first, at most `limit`."""
         flow = self._flows.get(key)
-        if flow is None:
+        if flow is None or flow.led:
             return
         flow.more = len(candidates) >= limit
         flow.after = candidates[-1].place if candidates else flow.after
@@ -155,6 +157,7 @@ class Line:
 
     def _take(self, flow: Flow) -> Candidate:
         candidate = flow.waiting.popleft()  # known until it has left the ledger's line too: see `left`
+        flow.led = False
         self._rings[flow.priority][flow.tenant].move_to_end(flow.key)
         return candidate
 
@@ -174,21 +177,24 @@ class Line:
             self._flows[key].blocked = False
             self._place(self._flows[key])
 
+    def blocked_lanes(self) -> list[LaneId]:
+        """Also those that have no jobs here now: their next one would find itself blocked by nobody."""
+        return list(self._blocked)
+
     def lead(self, head: Candidate) -> None:
-        """Let one job of a blocked, ordered lane be served: its head, and nothing behind it."""
+        """Let one job of a blocked, ordered lane be served: its head, and nothing else, whatever is due before it.
+
+        A head that is tried again is due later than those behind it. They are read from the ledger once it has gone.
+        """
         flow = self._flow(head.flow)
         if flow is not None:
             self._known.difference_update(candidate.id for candidate in flow.waiting)
             self._known.add(head.id)
-            flow.waiting, flow.more, flow.blocked = deque([head]), True, False
+            flow.waiting, flow.more, flow.after, flow.led, flow.blocked = deque([head]), True, FIRST, True, False
             self._place(flow)
 
     def waits_in(self, lane: LaneId) -> bool:
         return bool(self._lanes.get(lane))
-
-    def blocked_lanes(self) -> Iterator[LaneId]:
-        """Those that have jobs waiting here."""
-        return (lane for lane in self._blocked if lane in self._lanes)
 
     def _insert(self, flow: Flow, candidate: Candidate) -> None:
         self._known.add(candidate.id)

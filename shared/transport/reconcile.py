@@ -42,7 +42,7 @@ async def reconcile_window(
     The queue's own relay publishes between passes, never during one, and passes `settle_us` = 0.
     """
     await ensure_group(redis, queue)
-    entries = await _entries(redis, queue)
+    entries = await window_entries(redis, queue)
     delivered = await _last_delivered(redis, queue)
     held = await _held(redis, queue)
     alive = {row["id"] for row in await living(connection)}  # last: whoever reads has been born before
@@ -86,7 +86,7 @@ async def drop_entries(redis: "Redis", queue: str, entries: list[str]) -> None:
         await pipeline.execute(raise_on_error=False)
 
 
-async def _entries(redis: "Redis", queue: str) -> Mapping[str, str]:
+async def window_entries(redis: "Redis", queue: str) -> Mapping[str, str]:
     """Entry id → job id, of the whole window; an entry that is not ours has the empty job id and is a stray."""
     found: Any = await redis.xrange(stream(queue), count=WINDOW_BOUND)
     return {entry.decode(): job_of(fields)[0] for entry, fields in found}

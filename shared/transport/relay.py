@@ -20,6 +20,7 @@ from shared.ledger.states import SUSPECT_CRASHES
 from shared.transport.chooser import Chooser
 from shared.transport.names import JOB, SOLO, stream
 from shared.transport.window import Window
+from shared.transport.withdrawal import withdraw
 
 POLL_S = 0.5
 MAX_PICK = 1_000
@@ -57,8 +58,14 @@ class QueueRelay:
         await self._redis.set(self._epoch_key, self._epoch)
 
     async def reset(self, connection: Connection) -> None:
-        """Take everything from the ledger again: what is paused, who is under way, what is due."""
+        """Take everything from the ledger again: what is paused, who is under way, what is due.
+
+        Of what is paused, nothing that no worker has claimed stays in the stream.
+        """
         await self._chooser.reset(connection)
+        now_us = self._clock.now_us()
+        back = await withdraw(connection, self._redis, self.queue, now_us, everything=self._chooser.paused)
+        self._chooser.returned(back)
 
     def nudged(self) -> None:
         self._chooser.nudged()

@@ -12,6 +12,7 @@ from shared.kernel.logs import get_logger
 from shared.transport.names import wake_channel
 
 WORK = b"work"
+CONFIG = b"config"
 DEATH = b"death"
 log = get_logger(__name__)
 
@@ -25,6 +26,12 @@ class Waker:
     def wake(self, queue: str) -> None:
         """Nudge soon; never waits, never fails."""
         self._wanted.setdefault(queue, WORK)
+        self._soon()
+
+    def changed(self, queue: str) -> None:
+        """Tell the relay that somebody has paused, resumed or limited: what it knows of the queue is out of date."""
+        if self._wanted.get(queue) != DEATH:  # which makes it read everything again as well
+            self._wanted[queue] = CONFIG
         self._soon()
 
     def died(self, queue: str) -> None:

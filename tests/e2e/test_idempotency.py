@@ -65,6 +65,10 @@ CASES: dict[str, Callable[[Target], Case]] = {
         "/v1/media", {"content": PHOTO.read_bytes(), "headers": {"Content-Type": "image/jpeg"}},
         {"media_assets": 1, "job": 1},
     ),
+    "/v1/lanes/{queue}/{name}/pause": lambda _: ("/v1/lanes/api/once/pause", {}, {}),
+    "/v1/lanes/{queue}/{name}/resume": lambda _: ("/v1/lanes/api/once/resume", {}, {}),
+    "/v1/queues/{name}/pause": lambda _: ("/v1/queues/api/pause", {}, {}),
+    "/v1/queues/{name}/resume": lambda _: ("/v1/queues/api/resume", {}, {}),
 }  # fmt: skip
 
 

@@ -21,9 +21,23 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/dead/discard"): {"filter": {}},
     ("POST", "/v1/webhooks/events"): {"type": "e2e.walk.v1", "data": {}},
     ("POST", "/v1/webhooks/endpoints"): {"url": "http://127.0.0.1:9/x", "event_types": ["e2e.walk.v1"]},
+    ("PUT", "/v1/lanes/{queue}/{name}"): {"concurrency": 7},
     ("PATCH", "/v1/webhooks/endpoints/{endpoint_id}"): {"description": "mine now"},
 }
-SHARED = {"/v1/queues", "/v1/queues/{name}/backlog", "/v1/media/presets", "/metrics"}  # of no tenant
+# A lane that a tenant limits or pauses is its own, whatever others call theirs.
+OWN = {
+    ("PUT", "/v1/lanes/{queue}/{name}"),
+    ("POST", "/v1/lanes/{queue}/{name}/pause"),
+    ("POST", "/v1/lanes/{queue}/{name}/resume"),
+}
+SHARED = {
+    "/v1/queues/{name}/pause",
+    "/v1/queues/{name}/resume",
+    "/v1/queues",
+    "/v1/queues/{name}/backlog",
+    "/v1/media/presets",
+    "/metrics",
+}  # of no tenant; a queue is paused before it is resumed
 
 
 def apps(folder: Path) -> dict[str, FastAPI]:

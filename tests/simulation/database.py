@@ -37,7 +37,7 @@ def shared() -> sqlite3.Connection:
     return opened
 
 
-_RELAXED = {"dispatch", "undispatch"}
+_RELAXED = {"mark_dispatched", "undispatch"}
 _MARKS = "SELECT id, state, dispatched_at FROM job WHERE state IN ('ready', 'dispatched')"
 
 
@@ -55,7 +55,7 @@ class Ledger:
         self._witness = witness
         self._open = False
         mute(self._raw)
-        for table in ("job", "job_attempt", "incarnation", "job_tally", "effect"):
+        for table in ("job", "job_attempt", "incarnation", "job_tally", "effect", "lane", "queue_pause"):
             self._raw.execute(f"DELETE FROM {table}")
         witness.attach(self._raw)
 

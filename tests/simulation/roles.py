@@ -94,9 +94,7 @@ class SimRelay(relay.RelayProcess):
         return 0.0
 
     def nudge(self, word):
-        if word == wake.DEATH:
-            self._deaths.add(QUEUE)
-        self._nudges[QUEUE].set()
+        self.hear(QUEUE, word)
 
 
 def resources(process):

@@ -7,11 +7,13 @@ from starlette.responses import Response
 
 from services.api import store
 from services.api.deps import Held, JobId, JobPage, MayReadJobs, MayWriteJobs
-from services.api.documents import job_document, job_line
+from services.api.documents import job_document, job_line, waiting_document
 from shared.db.tx import Tx
 from shared.kernel.errors import Conflict, NotFound
+from shared.ledger.holds import waiting_for
 from shared.ledger.store_dead import cancel_job, retry_jobs
 from shared.ledger.store_read import list_jobs, read_attempts, read_job
+from shared.ledger.store_waiting import read_facts
 from shared.runtime.bodies import Name
 from shared.runtime.idempotency import Idempotent
 
@@ -44,7 +46,9 @@ async def show_job(job_id: JobId, caller: MayReadJobs, resources: Held) -> dict[
     if row is None:
         raise _unknown(job_id)
     attempts = await read_attempts(resources.database, job_id)
-    return job_document(row, attempts, resources.database.clock.now_us())
+    now_us = resources.database.clock.now_us()
+    reason = waiting_document(waiting_for(await read_facts(resources.database, row, now_us)))
+    return job_document(row, attempts, now_us, reason)
 
 
 @router.post("/{job_id}/retry", status_code=202)
@@ -59,10 +63,12 @@ async def retry(job_id: JobId, caller: MayWriteJobs, once: Idempotent) -> Respon
 
 
 @router.post("/{job_id}/cancel", status_code=202)
-async def cancel(job_id: JobId, caller: MayWriteJobs, once: Idempotent) -> Response:
+async def cancel(job_id: JobId, caller: MayWriteJobs, once: Idempotent, resources: Held) -> Response:
     """A waiting job is cancelled at once; a running one is asked to end, and completes if it is faster."""
     async with once.tx() as tx:
-        state = await cancel_job(tx, caller.tenant, job_id, tx.now_us)
+        state, lane_queue = await cancel_job(tx, caller.tenant, job_id, tx.now_us)
+        if lane_queue is not None:
+            tx.after_commit(lambda: resources.waker.changed(lane_queue))  # it may have been what its lane waited for
         if state is None:
             raise await _why_not(tx, caller.tenant, job_id, "only a job that has not ended can be cancelled")
         answer = {"id": job_id, "state": state, "requested": state == "running"}

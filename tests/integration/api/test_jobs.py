@@ -34,7 +34,7 @@ async def test_a_job_is_shown_through_its_life(place: Place, client: httpx.Async
     assert shown["args"] == {"user_id": "user_1", "email": "a@b.cd", "name": "Ada"}
     assert (shown["tenant"], shown["attempts"], shown["result"], shown["error"]) == ("acme", [], None, None)
     assert (shown["progress"], shown["crashes"]) == (None, 0)
-    assert shown["waiting_for"] == "its turn in the queue"
+    assert (shown["lane"], shown["waiting_for"]) == (None, {"kind": "no_worker"})
     assert RFC3339.match(shown["created_at"])
     assert RFC3339.match(shown["run_at"])
 
@@ -57,7 +57,7 @@ async def test_a_scheduled_job_says_what_it_waits_for(place: Place, client: http
     (job,) = await make(place, delay_s=60)
     shown = (await client.get(f"/v1/jobs/{job}")).json()
     assert shown["state"] == "scheduled"
-    assert shown["waiting_for"] == f"its time, {shown['run_at']}"
+    assert shown["waiting_for"] == {"kind": "future", "until": shown["run_at"]}
 
 
 async def test_lists_page_newest_first_and_filter(place: Place, client: httpx.AsyncClient) -> None:

@@ -15,7 +15,8 @@ async def test_the_backlog_is_what_is_due_and_runnable(place: Place, client: htt
     shown = (await client.get("/v1/queues/api/backlog")).json()
     assert shown["backlog"] == 3
     assert 0 <= shown["oldest_age_s"] < 60
-    assert (await client.get("/v1/queues/media/backlog")).json() == {"backlog": 0, "oldest_age_s": 0.0}
+    idle = {"backlog": 0, "oldest_age_s": 0.0, "paused": False, "paused_at": None}
+    assert (await client.get("/v1/queues/media/backlog")).json() == idle
     items = (await client.get("/v1/queues")).json()["items"]
     assert {item["name"]: item["backlog"] for item in items} == {"api": 3, "media": 0, "webhooks": 0}
     expect_problem(await client.get("/v1/queues/nothing/backlog"), 404, "not_found")

@@ -104,5 +104,37 @@ def test_a_row_without_limits_of_its_own_leaves_them_to_the_command(row):
     assert not made.admit(one(2), NOW_US)
 
 
+def test_a_faster_rate_is_not_held_back_by_what_a_slow_one_left_ahead():
+    made = lanes(LanePolicy(rate_per_s=10, burst=2), tat=NOW_US + 3600 * SECOND_US)
+    assert not made.admit(one(), NOW_US)
+    assert made.late[LANE] <= NOW_US + SECOND_US // 10
+    assert made.admit(one(), made.late[LANE])
+
+
+@given(st.floats(0.5, 1000), st.integers(1, 20), st.integers(-(10**7), 10**7))
+def test_the_tokens_that_are_shown_are_those_that_are_given(rate, burst, ahead):
+    policy = LanePolicy(rate_per_s=rate, burst=burst)
+    tat = min(NOW_US + ahead, NOW_US + burst * policy.interval_us)
+    made = lanes(policy, tat=tat)
+    assert policy.tokens(tat, NOW_US) == sum(made.admit(one(number), NOW_US) for number in range(burst + 3))
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 20))
+def test_every_job_that_a_lane_waits_for_is_looked_at_in_turn(count, limit, most):
+    """However many lanes are full: none is overlooked because others stand before it."""
+    made = Lanes({"work": LanePolicy(concurrency=limit)})
+    for number in range(count):
+        name = ("t", f"x{number}")
+        made.note(name, None)
+        made.lane(name, "work")
+        for job in range(limit):
+            made.began(f"{number}/{job}", name)
+        assert made.is_shut(name)
+    seen = set()
+    for _ in range(count):
+        seen.update(made.watched(most))
+    assert len(seen) == count * limit
+
+
 def test_a_paused_lane_starts_nothing():
     assert not lanes(LanePolicy(), paused=True).admit(one(), NOW_US)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,9 +115,8 @@ def test_a_blocked_lane_stands_aside_and_keeps_what_it_has(given_jobs):
     while part := ledger.serve(line, 9, admit=lambda job: job.lane != "x"):
         served += part
     assert sorted(served) == sorted(job for job in given_jobs if job.lane != "x")
-    assert set(line.blocked_lanes()) == {job.lane_id for job in given_jobs if job.lane == "x"}
-    for lane in list(line.blocked_lanes()):
-        line.unblock(lane)
+    assert all(line.waits_in(lane) for lane in {job.lane_id for job in given_jobs if job.lane == "x"})
+    unblock_all(line)
     while part := ledger.serve(line, 9):
         served += part
     assert sorted(served) == sorted(given_jobs)
@@ -142,3 +142,37 @@ def test_only_the_head_of_an_ordered_lane_is_led_out():
     assert line.pick(5, lambda _: True) == [candidate(2, lane="x")]
     line.block(("t", "x"))
     assert line.pick(5, lambda _: True) == []
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_head_that_is_due_after_those_behind_it_is_led_out_and_they_follow(read):
+    """A retry is due later than what was accepted after it, and still goes first: nothing else is read in meanwhile."""
+    head, *others = [candidate(n, lane="x", run_at=100 - n) for n in range(4)]
+    line, ledger = Line(), Ledger([head, *others])
+    if read:
+        ledger.walk(line)
+        ledger.refill(line, 10)
+    else:
+        line.offer([head, *others])
+    line.block(("t", "x"))
+    line.lead(head)
+    assert ledger.serve(line, 10, lambda job: job is head or job == head) == [head]
+    unblock_all(line)
+    served = ledger.serve(line, 10)
+    assert sorted(served) == sorted(others), "they were forgotten when the head was led out"
+
+
+def unblock_all(line):
+    for lane in line.blocked_lanes():
+        line.unblock(lane)
+
+
+def test_a_lane_that_was_blocked_without_jobs_opens_again():
+    line = Line()
+    line.offer([candidate(1, lane="x")])
+    line.left(line.pick(1, lambda _: True))
+    line.block(("t", "x"))
+    assert line.flows == 0
+    unblock_all(line)
+    line.offer([candidate(2, lane="x")])
+    assert line.pick(1, lambda _: True) == [candidate(2, lane="x")]

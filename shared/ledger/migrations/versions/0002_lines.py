@@ -36,6 +36,8 @@ def upgrade() -> None:
         sa.Column("progress_at", sa.BigInteger()),
     ):
         op.add_column("job", column)
+    if op.get_bind().dialect.name == "postgresql":  # names sort as their bytes do, as in the table of lanes
+        op.execute('ALTER TABLE job ALTER COLUMN lane TYPE varchar COLLATE "C"')
     op.drop_index("ix_job_ready", "job")
     for name, columns, unique, where in _INDEXES:
         op.create_index(
