@@ -181,15 +181,22 @@ class QueuePause(Table, table=True):
 
 
 class Action(Table, table=True):
-    """What a caller decided about jobs: append-only, read by people. `target` and `outcome` are JSON."""
+    """What a caller decided about jobs: append-only, read by people. `target` and `outcome` are JSON.
+
+    `job_id` where it was about one job, whose document shows it.
+    """
 
     __tablename__ = "job_action"
-    __table_args__ = (Index("ix_job_action_tenant", "tenant", "id"),)
+    __table_args__ = (
+        Index("ix_job_action_tenant", "tenant", "id"),
+        Index("ix_job_action_job", "job_id", "id", **_where("job_id IS NOT NULL")),
+    )
 
     id: str = Field(sa_column=Column(id_text(), primary_key=True))
     tenant: str = Field(sa_column=Column(id_text(), nullable=False))
     caller: str
     action: str
+    job_id: str | None = None
     target: str = Field(sa_column=Column(Text, nullable=False))
     outcome: str = Field(sa_column=Column(Text, nullable=False))
     at: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -84,9 +84,14 @@ def _tables() -> None:
         sa.Column("tenant", _ID, nullable=False),
         sa.Column("caller", _TEXT, nullable=False),
         sa.Column("action", _TEXT, nullable=False),
+        sa.Column("job_id", _TEXT),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job_action")),
     )
     op.create_index("ix_job_action_tenant", "job_action", ["tenant", "id"])
+    one = sa.text("job_id IS NOT NULL")
+    op.create_index(
+        "ix_job_action_job", "job_action", ["job_id", "id"], postgresql_where=one, sqlite_where=one
+    )
