@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from shared.contracts.command import Command, command_table
+from shared.contracts.cron import CronLine
 from shared.contracts.retry import ONCE, Exponential, RetryPolicy
 
 
@@ -20,12 +21,13 @@ class SendWelcomeEmail(Command):
 
 
 class PurgeHistory(Command):
-    """Delete what retention allows, in bounded batches."""
+    """Delete what retention allows, in bounded batches; an hour that nobody was there for is made up for once."""
 
     task: ClassVar[str] = "upkeep.purge_history"
     queue: ClassVar[str] = "api"
     timeout_s: ClassVar[float] = 120.0
     retry: ClassVar[RetryPolicy] = ONCE
+    schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="@hourly"),)
 
 
 COMMANDS = command_table(SendWelcomeEmail, PurgeHistory)
