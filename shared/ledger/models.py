@@ -223,11 +223,14 @@ class Schedule(Table, table=True):
 
 
 class CronTick(Table, table=True):
+    """A tick that was decided: its job, or none. `missed` ticks before it made no job, and have no row."""
+
     __tablename__ = "cron_tick"
 
     schedule_id: str = Field(sa_column=Column(id_text(), primary_key=True))
     tick_at: int = Field(sa_column=Column(BigInteger, primary_key=True))
     job_id: str | None = None
+    missed: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
 
 
 class ApiKey(Table, table=True):

@@ -18,6 +18,8 @@ ENGINE = (
     telemetry.RESCUES,
     telemetry.STRAYS,
     telemetry.REDISPATCHED,
+    telemetry.CRON_LATE,
+    telemetry.CRON_MISSED,
 )
 QUEUE_DEPTH = Gauge("holdfast_queue_depth", "Due and runnable jobs: ready, dispatched and running", ["queue"])
 QUEUE_OLDEST_S = Gauge("holdfast_queue_oldest_seconds", "Since the oldest of them was due", ["queue"])

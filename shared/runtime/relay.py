@@ -1,6 +1,7 @@
-"""`python -m shared.runtime.relay`: the relays of all queues, the reconcilers and the rescuer, in one process.
+"""`python -m shared.runtime.relay`: relays of all queues, reconcilers, rescuer and ticker, in one process.
 
 Any number may run; each queue's lock makes one of them active, the others stand by and take over within half a second.
+The ticker serves the schedules of the queues that are active here.
 """
 
 import asyncio
@@ -13,7 +14,6 @@ import uvloop
 from redis.asyncio import Redis
 
 from shared.contracts.commands import QUEUES
-from shared.contracts.commands.api import PurgeHistory
 from shared.db.locks import exclusive
 from shared.db.sql import Connection
 from shared.kernel import faultpoints, logs
@@ -25,8 +25,7 @@ from shared.runtime.lifecycle import pause, run_forever
 from shared.runtime.rescuer import Rescuer
 from shared.runtime.resources import Resources, connect_redis, open_resources
 from shared.runtime.schema import SchemaWatch, wait_for_schema
-from shared.runtime.upkeep import LOOK_S as LOOK_AT_CLOCK_S
-from shared.runtime.upkeep import tick_hourly
+from shared.runtime.ticker import Ticker
 from shared.transport.names import wake_channel
 from shared.transport.reconcile import reconcile_window
 from shared.transport.relay import QueueRelay
@@ -44,6 +43,7 @@ class RelayProcess:
         self._resources = resources
         self._stop = stop
         self._rescuer = Rescuer(resources)
+        self._ticker = Ticker(resources)
         self._schema = SchemaWatch(resources.database, [LEDGER])
         self._queues = resources.settings.queues or QUEUES
         self._nudges = {queue: asyncio.Event() for queue in self._queues}
@@ -56,8 +56,7 @@ class RelayProcess:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_forever("rescuer", self._rescue, self._stop))
             group.create_task(run_forever("wake", self._listen, self._stop))
-            if PurgeHistory.queue in self._queues:
-                group.create_task(run_forever("upkeep", self._upkeep, self._stop))
+            group.create_task(run_forever("cron", self._cron, self._stop))
             for queue in self._queues:
                 group.create_task(run_forever(f"relay-{queue}", partial(self._hold, queue), self._stop))
         await self._schema.close()
@@ -86,11 +85,10 @@ class RelayProcess:
             self._urgent[queue].set()
         self._nudges[queue].set()
 
-    async def _upkeep(self) -> float:
+    async def _cron(self) -> float:
         if await self._schema.problems():
             return LOOK_S
-        await tick_hourly(self._resources)
-        return LOOK_AT_CLOCK_S
+        return await self._ticker.run_once(self._relays.keys())
 
     async def _hold(self, queue: str) -> float:
         """Stand by for the queue's lock; while it is held, relay until a failure or a foreign schema gives it up."""

@@ -18,6 +18,8 @@ STALE_WRITES = Counter("holdfast_stale_writes", "Attempts whose outcome was refu
 RESCUES = Counter("holdfast_rescues", "Running jobs taken back from who could not finish them", ["reason"])
 STRAYS = Counter("holdfast_stray_entries", "Stream entries that no dispatched job stands behind", ["queue"])
 REDISPATCHED = Counter("holdfast_redispatched", "Dispatched jobs that Redis had forgotten", ["queue"])
+CRON_LATE = Histogram("holdfast_cron_late_seconds", "From a tick to its job", ["schedule"], buckets=_SECONDS)
+CRON_MISSED = Counter("holdfast_cron_missed", "Ticks that made no job of their own", ["schedule"])
 
 
 @lru_cache(maxsize=1024)

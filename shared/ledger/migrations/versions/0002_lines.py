@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False, server_default="0"),
     ):
         op.add_column("schedule", column)
+    op.add_column("cron_tick", sa.Column("missed", sa.Integer(), nullable=False, server_default="0"))
     _tables()
 
 
