@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from holdfast import show
+from holdfast import schedules, show
 from holdfast.client import Refused, connect
 from holdfast.lanes import lanes, queues
 from holdfast.place import default_place
@@ -30,6 +30,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(dead, name="dead")
 app.add_typer(queues, name="queues")
 app.add_typer(lanes, name="lanes")
+app.add_typer(schedules.app, name="schedules")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="of the one front door")]
 UsePostgres = Annotated[bool, typer.Option("--postgres", help="an embedded PostgreSQL instead of SQLite")]

@@ -1,4 +1,4 @@
-"""The api service's HTTP app: signup, jobs, dead letters, queues."""
+"""The api service's HTTP app: signup, jobs, dead letters, queues, schedules."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.api.mail import Mailer
-from services.api.routes import dead, jobs, lanes, queues, users
+from services.api.routes import dead, jobs, lanes, queues, schedules, users
 from services.api.schema import OWNER
 from services.api.settings import ApiSettings
 from shared.contracts.commands import QUEUES
@@ -32,7 +32,7 @@ def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = N
     return build_app(
         "Holdfast api",
         settings or load(CoreSettings),
-        [users.router, jobs.router, dead.router, queues.router, lanes.router],
+        [users.router, jobs.router, dead.router, queues.router, lanes.router, schedules.router],
         owners=[LEDGER, OWNER],
         opened=opened,
         scrape=measure_queues,

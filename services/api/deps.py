@@ -61,6 +61,8 @@ MayReadLanes = Annotated[Caller, Depends(require("lanes:read"))]
 MayWriteLanes = Annotated[Caller, Depends(require("lanes:write"))]
 MayReadQueues = Annotated[Caller, Depends(require("queues:read"))]
 MayWriteQueues = Annotated[Caller, Depends(require("queues:write"))]
+MayReadSchedules = Annotated[Caller, Depends(require("schedules:read"))]
+MayWriteSchedules = Annotated[Caller, Depends(require("schedules:write"))]
 MayReadUsers = Annotated[Caller, Depends(require("users:read"))]
 MayWriteUsers = Annotated[Caller, Depends(require("users:write"))]
 

@@ -1,4 +1,4 @@
-"""How jobs are shown to people, pure: from rows of the ledger to the documents of the HTTP API, RFC 3339 UTC."""
+"""How jobs and schedules are shown to people, pure: rows of the ledger to documents of the HTTP API, RFC 3339 UTC."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import orjson
 
 from shared.kernel.clock import rfc3339
+from shared.ledger.cron import next_ticks
 from shared.ledger.states import shown_state
+from shared.ledger.store_schedule import CODE
 
 Row = Mapping[str, Any]
+NEXT_TICKS = 5
 _INSTANTS = frozenset({"until", "since", "next_at"})
 
 
@@ -99,3 +102,31 @@ def group_document(row: Row) -> dict[str, Any]:
         "first_seen": rfc3339(row["first_seen"]),
         "last_seen": rfc3339(row["last_seen"]),
     }
+
+
+def schedule_document(row: Row, last: Row | None) -> dict[str, Any]:
+    """`next` holds the ticks to come, at most NEXT_TICKS; a paused or removed schedule has none."""
+    upcoming: list[int] = []
+    if row["source"] == CODE and row["next_at"] is not None:
+        upcoming = [row["next_at"], *next_ticks(row["cron"], row["time_zone"], row["next_at"], NEXT_TICKS - 1)]
+    return {
+        "id": row["id"],
+        "task": row["task"],
+        "queue": row["queue"],
+        "tenant": row["tenant"],
+        "state": "removed" if row["source"] != CODE else "paused" if row["paused"] else "active",
+        "cron": row["cron"],
+        "time_zone": row["time_zone"],
+        "args": orjson.loads(row["args"]),
+        "missed": row["missed"],
+        "catch_up": row["catch_up"] if row["missed"] == "all" else None,
+        "next": [rfc3339(tick) for tick in upcoming],
+        "last": last and tick_document(last),
+        "updated_at": rfc3339(row["updated_at"]),
+    }
+
+
+def tick_document(row: Row) -> dict[str, Any]:
+    """`job` is null when the tick made none; `state` is null when its job has been purged. `missed` came before it."""
+    shown = row["state"] and shown_state(row["state"], row["run_at"], row["attempt"], row["run_at"])
+    return {"tick_at": rfc3339(row["tick_at"]), "job": row["job_id"], "state": shown, "missed": row["missed"]}

@@ -198,3 +198,34 @@ def test_a_key_is_made_and_revoked_once(holdfast: Run, ledger_url: str) -> None:
     for words in ((made["id"],), ("key_nobody", "--json"), (made["id"], "--json")):
         said = holdfast("keys", "revoke", *words)
         assert (said.code, said.sentence) == (1, f"holdfast: there is no live key {words[0]}")
+
+
+def test_schedules(cli: Run) -> None:
+    purge = "upkeep.purge_history"
+    page = cli("schedules", "list", "--json").json
+    assert purge in [item["id"] for item in page["items"]]
+    listed = cli("schedules", "list")
+    assert (listed.code, listed.err) == (0, "")
+    assert "0 * * * *" in listed.out
+    shown = cli("schedules", "show", purge)
+    assert (shown.code, shown.err) == (0, "")
+    assert cli("schedules", "show", purge, "--json").json["next"][4] in shown.out
+
+
+def test_schedules_decide(cli: Run) -> None:
+    purge = "upkeep.purge_history"
+    assert cli("schedules", "pause", purge).out == f"{purge} is paused\n"
+    try:
+        assert cli("schedules", "show", purge, "--json").json["state"] == "paused"
+    finally:
+        resumed = cli("schedules", "resume", purge)
+    assert resumed.out.startswith(f"{purge} is active, next at 20")
+    ran = cli("schedules", "run", purge, "--json").json
+    assert ran["job"].startswith("job_")
+    assert "runs as job_" in cli("schedules", "run", purge).out
+
+
+def test_schedules_refused(cli: Run) -> None:
+    assert cli("schedules", "run", "nothing/else").code == 1
+    assert cli("schedules", "show", "report.none").sentence == "holdfast: there is no schedule report.none"
+    assert (cli("schedules", "show", " ").code, cli("schedules", "show", " ", "--json").out) == (2, "")
