@@ -55,7 +55,9 @@ class Ledger:
         self._witness = witness
         self._open = False
         mute(self._raw)
-        for table in ("job", "job_attempt", "incarnation", "job_tally", "effect", "lane", "queue_pause"):
+        for table in (
+            "job", "job_attempt", "incarnation", "job_tally", "effect", "lane", "queue_pause", "schedule", "cron_tick",
+        ):  # fmt: skip
             self._raw.execute(f"DELETE FROM {table}")
         witness.attach(self._raw)
 

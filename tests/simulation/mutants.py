@@ -2,11 +2,12 @@
 
 import contextlib
 from contextlib import contextmanager
+from dataclasses import replace
 from unittest import mock
 
 from shared.db.sql import Statement
 from shared.ledger import rescue, store_claim, store_dispatch, store_record
-from shared.runtime import beat, relay
+from shared.runtime import beat, relay, ticker
 from shared.transport import attempt, pump, reconcile
 from shared.transport import relay as queue_relay
 from shared.transport.names import JOB, SOLO
@@ -134,6 +135,39 @@ def a_lost_answer_to_a_read_is_left_alone():
 def attempts_of_a_job_share_their_place_in_the_books():
     """Was a defect: the end of an attempt that had outlived its deadline removed the newer one from the books."""
     return mock.patch.object(pump, "_key", lambda held: (held.id, 0))
+
+
+def a_tick_in_two_transactions():
+    """The job first, then the tick: who dies between leaves a job that the next ticker makes again."""
+
+    async def make(self, row, decision, now_us):
+        async with self._tx() as tx:
+            jobs = {tick: ticker.job_of(row, tx.now_us, run_at=tick) for tick in decision.makes}
+            await ticker.enqueue_all(tx, list(jobs.values()))
+        async with self._tx() as tx:
+            written = [ticker.Tick(tick, job.id, decision.missed) for tick, job in jobs.items()]
+            written = written or [ticker.Tick(decision.at_us, None, decision.missed)]
+            return await ticker.decide_ticks(tx, row, written, decision.next_us, now_us)
+
+    return mock.patch.object(ticker.Ticker, "_make", make)
+
+
+@contextmanager
+def a_tick_of_whoever_comes():
+    """Neither the compare-and-set nor the row of a tick keeps two tickers apart."""
+    real = ticker.decide_ticks
+
+    async def all_are_new(connection, seen, decided, *rest):
+        await real(connection, seen, decided, *rest)
+        return {tick.at_us for tick in decided}
+
+    with mock.patch.object(ticker, "decide_ticks", all_are_new):
+        yield
+
+
+def a_tick_that_was_missed_is_not_counted():
+    real = ticker.decide
+    return mock.patch.object(ticker, "decide", lambda *given: replace(real(*given), missed=0))
 
 
 def nothing_taken_out():

@@ -27,6 +27,10 @@ class ProcessClock:
     def monotonic_s(self):
         return self._clock.monotonic_s()
 
+    def step(self, by_us):
+        """Somebody sets this process's wall clock."""
+        self._skew_us += by_us
+
 
 class Process:
     def __init__(self, world, name: str, *, killable: bool = True) -> None:

@@ -9,13 +9,13 @@ from unittest import mock
 
 from shared.db import committer
 from shared.kernel import ids
-from shared.runtime import beat, incarnation, lifecycle, relay, rescuer
+from shared.runtime import beat, incarnation, lifecycle, relay, rescuer, ticker
 from shared.transport import attempt, pump, recorder, wake
 from shared.transport.execution import Executor
 from tests.simulation.database import SimDatabase
 from tests.simulation.process import current_process
 from tests.simulation.streams import SimRedis
-from tests.simulation.work import COMMANDS, QUEUE, Tasks
+from tests.simulation.work import COMMANDS, QUEUE, Tasks, Work
 
 DRAIN_LIMIT_S = 1.0
 
@@ -87,6 +87,11 @@ class SimRelay(relay.RelayProcess):
     def __init__(self, parts, stop):
         super().__init__(parts, stop)
         self._schema = FittingSchema()
+
+    async def _cron(self):
+        if current_process.get().world.calendar is None:
+            await self._stop.wait()
+        return await super()._cron()
 
     async def _listen(self):
         """Nudges come straight from the world: see `World.published`."""
@@ -186,12 +191,15 @@ def simulated(world):
     random.seed(world.seed)
     silent = Silent()
     with contextlib.ExitStack() as patches:
-        for module in (committer, pump, recorder, relay, rescuer, incarnation, beat, lifecycle, wake):
+        for module in (committer, pump, recorder, relay, rescuer, incarnation, beat, lifecycle, wake, ticker):
             patches.enter_context(mock.patch.object(module, "log", silent))
         for module, name, stand_in in (
             (ids, "_sequence", Ids(world.clock, world.random)),
             (relay, "exclusive", exclusive),
             (attempt, "open_tx", open_tx),
+            (ticker, "open_tx", open_tx),
+            (ticker, "ALL", COMMANDS),
+            (Work, "schedule", (world.calendar.line,) if world.calendar else ()),
             (incarnation, "Beat", SimBeat),
             (incarnation, "ALL", COMMANDS),
             (rescuer, "ALL", COMMANDS),

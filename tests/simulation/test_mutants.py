@@ -36,6 +36,9 @@ def search(mutant, most):
         ("attempts_of_a_job_share_their_place_in_the_books", 400, "while its handler runs"),
         ("suspects_run_beside_others", 600, "must run alone"),
         ("a_stale_transaction_commits", 900, "effects"),
+        ("a_tick_in_two_transactions", 400, "have the jobs"),
+        ("a_tick_of_whoever_comes", 400, "have the jobs"),
+        ("a_tick_that_was_missed_is_not_counted", 200, "were counted"),
     ],
 )
 def test_taking_out_a_guard_is_noticed(mutant, most, words):

@@ -125,7 +125,7 @@ class Witness:
             self.fail(f"{job}: a claim took the fence from {change.old['fence']} to {new['fence']}")
         if change.tombstone is not None:
             self.fail(f"{job} was claimed for {new['incarnation']}, which was declared dead: {change.tombstone}")
-        if now_us < new["run_at"] - self.world.plan.tolerance_us:
+        if now_us < new["run_at"] - self.world.tolerance_us:
             self.fail(f"{job} starts {(new['run_at'] - now_us) / 1e6:.3f} s before its run_at")
         self.claims[job, new["fence"]] = (new["incarnation"], now_us)
 

@@ -103,8 +103,8 @@ async def poison(command, attempt, process):
 
 
 KINDS = {
-    "plain": plain, "child": plain, "failing": failing, "retrying": retrying, "dead": dead, "discarded": discarded,
-    "hanging": hanging, "stubborn": stubborn, "tx": in_tx, "poison": poison,
+    "plain": plain, "child": plain, "tick": plain, "failing": failing, "retrying": retrying, "dead": dead,
+    "discarded": discarded, "hanging": hanging, "stubborn": stubborn, "tx": in_tx, "poison": poison,
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from shared.ledger.store_dead import CANCEL, RETRY
 from shared.transport.enqueue import Accepted, Acceptor
 from shared.transport.names import stream
 from shared.transport.wake import WORK
-from tests.simulation import roles
+from tests.simulation import calendar, roles
 from tests.simulation.database import Ledger, SimDatabase
 from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.plan import make_plan
@@ -50,6 +50,7 @@ class World:
         self.seed = seed
         self.random = Random(seed)
         self.plan = make_plan(self.random)
+        self.calendar = calendar.make_calendar(seed, self.plan)
         self.clock = ManualClock(START_US)
         self.loop = VirtualLoop(self.clock)
         self.redis = Server(self.clock)
@@ -107,13 +108,22 @@ class World:
         orders = [self.loop.create_task(self._order(acceptor, order)) for order in self.plan.orders]
         for at_s, event in self.plan.events:
             self.loop.call_later(at_s, self._strike, event)
+        for at_s, by_us in self.calendar.steps if self.calendar else ():
+            self.loop.call_later(at_s, self._step_clock, by_us)
         await asyncio.sleep(self.plan.chaos_s)
         self.note(None, "healing")
         self.troubled = False
         await asyncio.wait(orders)
+        if self.calendar is not None:
+            healed_us = self.clock.now_us()
+            ticked = lambda: calendar.has_ticked_since(self.ledger, healed_us)  # noqa: E731
+            await self._until(ticked, QUIET_S, lambda: "the schedule does not tick")
+            calendar.stop(self.ledger, self.clock.now_us())
         await self._until(self._quiet, QUIET_S, self._unfinished)
         await self._until(lambda: self.redis.length(stream(QUEUE)) == 0, CLEAN_S, lambda: "Redis is not empty")
         self.witness.judge()
+        if self.calendar is not None:
+            calendar.judge(self)
 
     async def _until(self, condition, limit_s, words):
         until_us = after_us(self.clock.now_us(), limit_s)
@@ -168,6 +178,11 @@ class World:
         error = context.get("exception")
         if error is not None and not isinstance(error, (ConnectionError, asyncio.CancelledError)):
             self.fail(error)
+
+    @property
+    def tolerance_us(self):
+        """How early a start may seem to somebody whose clock is behind."""
+        return self.plan.tolerance_us + (self.calendar.step_us if self.calendar else 0)
 
     def kind_of(self, job):
         return self.kinds.get(job, "unknown")
@@ -357,6 +372,14 @@ class World:
     def _drain_worker(self):
         if process := self._any(self.workers):
             process.stop.set()
+
+    def _step_clock(self, by_us):
+        if self.over or not self.troubled:
+            return
+        if process := self._any(self.relays):
+            self.note(process, "clock set", by_us)
+            self.count("clock_set")
+            process.clock.step(by_us)
 
     def _steal_lock(self):
         """The session that held it broke and its holder has not noticed: two relays work at once."""
