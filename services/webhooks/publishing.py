@@ -2,7 +2,7 @@
 
 `plan` is pure and makes everything with its ids, so that whoever writes it (a group commit, a request's transaction,
 an attempt's) may write it again after an ambiguous commit and change nothing. What an endpoint says about retries
-and timeout when the event is accepted bounds its delivery's attempts and time in the ledger.
+and timeout when the event is accepted bounds its delivery's attempts and time in the ledger. Each endpoint is a lane.
 """
 
 from collections.abc import Sequence
@@ -68,4 +68,5 @@ def _job(event: NewEvent, to: Subscription) -> NewJob:
         now_us=event.created_at,
         max_attempts=to.max_attempts,
         timeout_s=to.timeout_s + MARGIN_S,
+        lane=to.endpoint_id,
     )

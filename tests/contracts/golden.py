@@ -33,7 +33,8 @@ def published(name: str) -> dict[str, Any]:
     if not issubclass(kind, Command):
         return {"event": name, "fields": fields}
     policy = {"timeout_s": kind.timeout_s, "retry": json.loads(kind.retry.model_dump_json()), "priority": kind.priority}
-    return {"command": name, "queue": kind.queue, **policy, "fields": fields}
+    lanes = kind.lanes.model_dump(exclude_defaults=True)
+    return {"command": name, "queue": kind.queue, **policy, **({"lanes": lanes} if lanes else {}), "fields": fields}
 
 
 def _without_prose(schema: Any) -> Any:

@@ -70,16 +70,18 @@ Handler = Callable[..., Awaitable[Any]]
 class SmallLife:
     """Born in the ledger, and buried at its end; beats are not needed for tests that are over before a lease is."""
 
-    def __init__(self, database: Database, capacity: int) -> None:
+    def __init__(self, database: Database, capacity: int, queue: str = QUEUE) -> None:
         self._database = database
+        self._queue = queue
         self._capacity = capacity
         self.incarnation = ""
 
     async def begin(self, *, on_lost: Any, on_running: Any) -> str:
         self.incarnation = new_id("inc")
+        now_us = self._database.clock.now_us()
         await store_incarnation.born(
-            self._database, self.incarnation, queue=QUEUE, role="worker", host="h", pid=1, capacity=self._capacity,
-            now_us=self._database.clock.now_us(),
+            self._database, self.incarnation, queue=self._queue, role="worker", host="h", pid=1,
+            capacity=self._capacity, now_us=now_us,
         )  # fmt: skip
         return self.incarnation
 

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import os
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,7 @@ class Receiver:
     port: int = 0
     letters: list[Letter] = field(default_factory=list)
     replies: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
+    take: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] | None = None  # instead of all that
 
     def url(self, path: str = "/hook") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -79,6 +80,8 @@ class Receiver:
         self.replies += [(status, headers or {}, body)] * times
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.take is not None:
+            return await self.take(request)
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.letters.append(Letter(request.path_qs, headers, await request.read()))
         if request.path == "/bad":
@@ -171,7 +174,7 @@ async def open_office(
 ) -> AsyncIterator[Office]:
     settings = CoreSettings(
         database_url=database_url, redis_url=SecretStr(redis_url), state_dir=folder,
-        master_key=SecretStr(MASTER_KEY), egress_allow=allow, db_pool=4,
+        master_key=SecretStr(MASTER_KEY), egress_allow=allow, db_pool=4, lease_s=120.0,
     )  # fmt: skip
     app = create_app(settings, WebhooksSettings(**webhooks))
     broker = HoldfastBroker(settings, "webhooks", COMMANDS).bind(TASKS)
