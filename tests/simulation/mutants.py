@@ -6,13 +6,14 @@ from dataclasses import replace
 from unittest import mock
 
 from shared.db.sql import Statement
-from shared.ledger import rescue, store_claim, store_dispatch, store_record
+from shared.ledger import rescue, store_claim, store_dispatch, store_lane, store_record
 from shared.runtime import beat, relay, ticker
-from shared.transport import attempt, pump, reconcile
+from shared.transport import attempt, lanes, pump, reconcile
 from shared.transport import relay as queue_relay
 from shared.transport.names import JOB, SOLO
 from shared.transport.reconcile import Reconciled, ensure_group
 from shared.transport.relay import Pass, QueueRelay
+from tests.simulation import plan
 
 
 @contextmanager
@@ -82,7 +83,10 @@ _MARK = Statement(
 )
 
 
+@contextmanager
 def publish_before_commit():
+    """It knows no lanes and no pauses, so there are none."""
+
     async def run_once(self, connection):
         now_us = self._clock.now_us()
         due = await connection.fetch(_DUE, {"queue": self.queue, "now": now_us, "room": 16})
@@ -92,7 +96,8 @@ def publish_before_commit():
             await connection.fetch(_MARK, {"ids": [row["id"] for row in due], "now": now_us})
         return Pass(len(due), queue_relay.POLL_S)
 
-    return mock.patch.object(QueueRelay, "run_once", run_once)
+    with mock.patch.object(QueueRelay, "run_once", run_once), mock.patch.object(plan, "_plan_lanes"):
+        yield
 
 
 @contextmanager
@@ -168,6 +173,21 @@ def a_tick_of_whoever_comes():
 def a_tick_that_was_missed_is_not_counted():
     real = ticker.decide
     return mock.patch.object(ticker, "decide", lambda *given: replace(real(*given), missed=0))
+
+
+def lanes_are_never_full():
+    return mock.patch.object(lanes.Lane, "is_full", property(lambda _: False))
+
+
+def the_newest_of_an_ordered_lane_goes_first():
+    return without(store_lane.HEADS, "ORDER BY o.id LIMIT 1", put="ORDER BY o.id DESC LIMIT 1")
+
+
+def a_paused_queue_is_not_heard_of():
+    async def never(*_):
+        return False
+
+    return mock.patch.object(store_lane, "is_paused", never)
 
 
 def nothing_taken_out():

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from random import Random
 
+from shared.contracts.lane import LanePolicy
+
 SECOND_US = 1_000_000
 KINDS = ("plain", "tx", "failing", "retrying", "dead", "discarded", "hanging")
 WEIGHTS = (10, 5, 4, 3, 1, 1, 1)
@@ -12,6 +14,8 @@ EVENTS = (
     "wipe", "restore", "lag", "duplicate", "reorder", "drain_worker", "steal_lock", "cancel_job", "retry_dead",
     "crash_database",
 )  # fmt: skip
+
+PAUSES = ("pause_lane", "pause_lane", "resume_lane", "pause_queue", "resume_queue")
 
 
 @dataclass
@@ -26,6 +30,7 @@ class Order:
     max_attempts: int | None
     priority: int
     timeout_s: float
+    lane: str | None = None
 
 
 @dataclass
@@ -44,6 +49,7 @@ class Plan:
     skews_us: tuple
     orders: list
     events: list = field(default_factory=list)
+    lanes: dict = field(default_factory=dict)  # name → LanePolicy
 
     @property
     def tolerance_us(self):
@@ -80,7 +86,25 @@ def make_plan(random: Random) -> Plan:
         favourites = random.sample(EVENTS, random.randint(1, 6))
         times = sorted(random.uniform(0.1, chaos_s) for _ in range(random.randint(0, 8)))
         plan.events = [(at_s, random.choice(favourites)) for at_s in times]
+    if random.random() < 0.6:
+        _plan_lanes(random, plan)
     return plan
+
+
+def _plan_lanes(random, plan):
+    """Lanes with a limit; ordered ones, each of one order, so that all of it is there before anything of it starts."""
+    plan.lanes["narrow"] = LanePolicy(concurrency=random.choice([1, 1, 2]))
+    plan.lanes["slow"] = LanePolicy(rate_per_s=random.choice([2.0, 8.0]), burst=random.choice([1, 3]))
+    for order in plan.orders:
+        order.lane = random.choice([None, "narrow", "slow"])
+    for number in range(random.randint(0, 2)):
+        order = _order(random, plan.chaos_s)
+        order.lane, order.kinds = f"ordered{number}", random.choices(KINDS, WEIGHTS, k=random.randint(2, 5))
+        plan.lanes[order.lane] = LanePolicy(ordered=True)
+        plan.orders.append(order)
+    if not plan.calm:
+        times = [random.uniform(0.1, plan.chaos_s) for _ in range(random.choice([0, 1, 3]))]
+        plan.events = sorted([*plan.events, *((at_s, random.choice(PAUSES)) for at_s in times)])
 
 
 def _order(random, chaos_s):

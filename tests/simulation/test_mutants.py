@@ -39,6 +39,9 @@ def search(mutant, most):
         ("a_tick_in_two_transactions", 400, "have the jobs"),
         ("a_tick_of_whoever_comes", 400, "have the jobs"),
         ("a_tick_that_was_missed_is_not_counted", 200, "were counted"),
+        ("lanes_are_never_full", 100, "one too many"),
+        ("the_newest_of_an_ordered_lane_goes_first", 100, "in the ordered lane"),
+        ("a_paused_queue_is_not_heard_of", 300, "is paused"),
     ],
 )
 def test_taking_out_a_guard_is_noticed(mutant, most, words):

@@ -59,6 +59,9 @@ class Witness:
     started: dict = field(default_factory=dict)  # (job, fence) → process
     active: dict = field(default_factory=dict)  # (job, fence) → process, while the handler runs
     completions: dict = field(default_factory=dict)
+    reopened: set = field(default_factory=set)  # dead letters that somebody has brought back: older than they stand
+    under_way: dict = field(default_factory=dict)  # lane → jobs that are dispatched or running
+    held: object = None  # says of a job whether it is paused, when the relay must have heard of it
     _waiting: list = field(default_factory=list)
 
     def attach(self, raw):
@@ -109,6 +112,7 @@ class Witness:
             return
         if (old["state"], new["state"]) not in _LEGAL:
             self.fail(f"{job} went from {old['state']} to {new['state']}")
+        self._moved(job, old["state"], new["state"])
         if new["state"] == "running":
             self._claimed(change)
         elif new["fence"] != old["fence"]:
@@ -118,6 +122,33 @@ class Witness:
         if (old["state"], new["state"]) == ("dispatched", "ready") and self.world.plan.calm:
             self.fail(f"{job} was published and nobody could have it, though nothing failed")
         (self.open.discard if new["state"] in TERMINAL else self.open.add)(job)
+
+    def _moved(self, job, old, new):
+        if new == "dispatched":
+            self._dispatched(job)
+        elif new != "running":
+            self.under_way.get(self.world.lane_of(job), set()).discard(job)
+        if old == "dead":
+            self.reopened.add(job)
+
+    def _dispatched(self, job):
+        if self.held is not None and self.held(job):
+            self.fail(f"{job} was dispatched, and is paused")
+        lane = self.world.lane_of(job)
+        policy = self.world.plan.lanes.get(lane)
+        if policy is None:
+            return
+        self.world.count("in_ordered_lane" if policy.ordered else "in_lane")
+        under_way = self.under_way.setdefault(lane, set())
+        under_way.add(job)
+        if self.world.two_relays:  # two that both believe in their lock may both fill the lane
+            return
+        if policy.limit is not None and len(under_way) > policy.limit:
+            self.fail(f"{job} is one too many of {sorted(under_way)} in {lane}, where {policy.limit} may be under way")
+        if policy.ordered:
+            older = {one for one in self.open if self.world.lane_of(one) == lane and one < job} - self.reopened
+            if older:
+                self.fail(f"{job} goes before {sorted(older)} in the ordered lane {lane}")
 
     def _claimed(self, change):
         new, job, now_us = change.new, change.job, self.world.clock.now_us()

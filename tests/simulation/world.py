@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from random import Random
 
 from shared.kernel.clock import ManualClock, after_us
+from shared.ledger import store_limits, store_pause
 from shared.ledger.store_accept import new_job
 from shared.ledger.store_dead import CANCEL, RETRY
 from shared.transport.enqueue import Accepted, Acceptor
 from shared.transport.names import stream
-from shared.transport.wake import WORK
+from shared.transport.wake import CONFIG, WORK
 from tests.simulation import calendar, roles
 from tests.simulation.database import Ledger, SimDatabase
 from tests.simulation.loop import Stuck, VirtualLoop
@@ -21,6 +22,8 @@ from tests.simulation.work import QUEUE, Work
 
 START_US = 10**12
 QUIET_S = 240.0  # after healing: two waits for solitude, deadlines and retries included
+HEARD_S = 12.0  # after healing, until a relay must have read what is paused: a new one, and its first reconcile
+HELD_S = 3.0
 CLEAN_S = 15.0  # and then Redis holds nothing any more
 MOST_TURNS = 400_000
 
@@ -67,6 +70,8 @@ class World:
         self.workers: list[Process] = []
         self.acknowledged: set[str] = set()
         self.kinds: dict[str, str] = {}
+        self.lanes: dict[str, str | None] = {}
+        self.two_relays = False
         self.alone: set[tuple[str, int]] = set()
         self.trace: list[tuple[int, str, str, object]] = []
         self.stats: dict[str, int] = {}
@@ -98,6 +103,9 @@ class World:
         await story
 
     async def _story(self):
+        for name, policy in self.plan.lanes.items():
+            values = {"queue": QUEUE, "tenant": "t1", "name": name, "now": START_US}
+            self.ledger.execute(store_limits.PUT, {**values, **policy.model_dump()})
         for number in range(self.plan.relays):
             self._start_relay(number)
         for number in range(self.plan.workers):
@@ -114,6 +122,7 @@ class World:
         self.note(None, "healing")
         self.troubled = False
         await asyncio.wait(orders)
+        await self._resume_all()
         if self.calendar is not None:
             healed_us = self.clock.now_us()
             ticked = lambda: calendar.has_ticked_since(self.ledger, healed_us)  # noqa: E731
@@ -124,6 +133,33 @@ class World:
         self.witness.judge()
         if self.calendar is not None:
             calendar.judge(self)
+
+    async def _resume_all(self):
+        """What is still paused is held back for a while when nothing fails any more, and goes on after that."""
+        paused = self._paused_lanes()
+        if self._queue_is_paused() or paused:
+            await self._until(lambda: not self._any_stopped(), QUIET_S, lambda: "somebody is stopped")
+            await asyncio.sleep(HEARD_S)
+            for job, state in ((row["id"], row["state"]) for row in self.ledger.query("SELECT id, state FROM job")):
+                if state == "dispatched" and self._is_held(job):
+                    self.fail(Violation(f"{job} is in the window, and is paused"))
+            self.witness.held = self._is_held
+            self.count("held")
+            await asyncio.sleep(HELD_S)
+            self.witness.held = None
+        self.ledger.execute(store_pause.RESUME, {"queue": QUEUE})
+        for name in paused:
+            self.ledger.execute(store_limits.RESUME, {"queue": QUEUE, "tenant": "t1", "name": name})
+        self.published(CONFIG)
+
+    def _is_held(self, job):
+        return self._queue_is_paused() or self.lane_of(job) in self._paused_lanes()
+
+    def _queue_is_paused(self):
+        return bool(self.ledger.query("SELECT 1 FROM queue_pause"))
+
+    def _paused_lanes(self):
+        return [row["name"] for row in self.ledger.query("SELECT name FROM lane WHERE paused_at IS NOT NULL")]
 
     async def _until(self, condition, limit_s, words):
         until_us = after_us(self.clock.now_us(), limit_s)
@@ -186,6 +222,9 @@ class World:
 
     def kind_of(self, job):
         return self.kinds.get(job, "unknown")
+
+    def lane_of(self, job):
+        return self.lanes.get(job)
 
     def count(self, what, number=1):
         self.stats[what] = self.stats.get(what, 0) + number
@@ -279,8 +318,9 @@ class World:
             command = Work(kind=kind, seconds=order.seconds, times=order.times)
             job = new_job(
                 command, tenant="t1", now_us=now_us, run_at=after_us(now_us, order.run_in_s),
-                priority=order.priority, max_attempts=order.max_attempts, timeout_s=order.timeout_s,
+                priority=order.priority, max_attempts=order.max_attempts, timeout_s=order.timeout_s, lane=order.lane,
             )  # fmt: skip
+            self.lanes[job.id] = order.lane
             self.kinds[job.id] = kind
             jobs.append(job)
         try:
@@ -347,6 +387,7 @@ class World:
         self.note(None, "database crashed", lost)
         self.count("lost_marks", len(lost))
         self.locks.clear()
+        self.two_relays = True  # until the old one notices
         self._database_down()
 
     def _redis_down(self):
@@ -384,6 +425,27 @@ class World:
     def _steal_lock(self):
         """The session that held it broke and its holder has not noticed: two relays work at once."""
         self.locks.clear()
+        self.two_relays = True
+
+    def _pause_lane(self):
+        if self.plan.lanes:
+            name = self.random.choice(sorted(self.plan.lanes))
+            values = {"queue": QUEUE, "tenant": "t1", "name": name, "now": self.clock.now_us()}
+            self.ledger.execute(store_limits.PAUSE, values)
+            self.loop.call_later(0.001, self.published, CONFIG)
+
+    def _resume_lane(self):
+        for name in self._paused_lanes():
+            self.ledger.execute(store_limits.RESUME, {"queue": QUEUE, "tenant": "t1", "name": name})
+        self.loop.call_later(0.001, self.published, CONFIG)
+
+    def _pause_queue(self):
+        self.ledger.execute(store_pause.PAUSE, {"queue": QUEUE, "caller": "key_sim", "now": self.clock.now_us()})
+        self.loop.call_later(0.001, self.published, CONFIG)
+
+    def _resume_queue(self):
+        self.ledger.execute(store_pause.RESUME, {"queue": QUEUE})
+        self.loop.call_later(0.001, self.published, CONFIG)
 
     def _cancel_job(self):
         if self.witness.open:
