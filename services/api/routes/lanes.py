@@ -11,6 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from services.api.deps import Held, LaneName, LanePage, MayReadLanes, MayWriteLanes, QueueName
+from services.api.documents import example
 from services.api.lanes import find_lane, find_lanes, make_room
 from shared.contracts.lane import LanePolicy
 from shared.db.reading import looking
@@ -33,10 +34,18 @@ class Limits(Body):
     ordered: Annotated[bool, Field(description="one at a time, in the order of acceptance")] = False
 
 
-_EXAMPLE = {"requestBody": {"content": {"application/json": {"example": {"concurrency": 5, "rate_per_s": 2.5}}}}}
+_BODY = {"requestBody": {"content": {"application/json": {"example": {"concurrency": 5, "rate_per_s": 2.5}}}}}
+_LANE = {
+    "queue": "webhooks", "name": "ep_01m81s9dese3ksgafskmq7x1bp", "own": True, "concurrency": 5, "rate_per_s": 2.5,
+    "burst": 1, "ordered": False, "paused": False, "paused_at": None, "waiting": 12, "waiting_is_more": False,
+    "under_way": 5,
+}  # fmt: skip
+_SHOWN = example(_LANE)
 
 
-@router.get("", summary="Lanes by name, with what waits in them")
+@router.get(
+    "", summary="Lanes by name, with what waits in them", responses=example({"items": [_LANE], "next_cursor": None})
+)
 async def show_lanes(
     caller: MayReadLanes, resources: Held, page: LanePage, queue: Annotated[QueueName | None, Query()] = None
 ) -> dict[str, Any]:
@@ -45,7 +54,7 @@ async def show_lanes(
         return page.of_keys(await find_lanes(connection, caller.tenant, queue, page.after or "", page.rows))
 
 
-@router.get("/{queue}/{name}", summary="One lane")
+@router.get("/{queue}/{name}", summary="One lane", responses=_SHOWN)
 async def show_lane(queue: QueueName, name: LaneName, caller: MayReadLanes, resources: Held) -> dict[str, Any]:
     async with looking(resources.database) as connection:
         found = await find_lane(connection, caller.tenant, queue, name)
@@ -54,7 +63,7 @@ async def show_lane(queue: QueueName, name: LaneName, caller: MayReadLanes, reso
     return found
 
 
-@router.put("/{queue}/{name}", summary="Limit a lane", openapi_extra=_EXAMPLE)
+@router.put("/{queue}/{name}", summary="Limit a lane", openapi_extra=_BODY, responses=_SHOWN)
 async def limit(
     queue: QueueName, name: LaneName, body: Limits, caller: MayWriteLanes, resources: Held
 ) -> dict[str, Any]:
@@ -75,7 +84,7 @@ async def clear(queue: QueueName, name: LaneName, caller: MayWriteLanes, resourc
     return Response(status_code=204)
 
 
-@router.post("/{queue}/{name}/pause", summary="Start nothing more in a lane")
+@router.post("/{queue}/{name}/pause", summary="Start nothing more in a lane", responses=_SHOWN)
 async def pause(queue: QueueName, name: LaneName, caller: MayWriteLanes, once: Idempotent, resources: Held) -> Response:
     """Running jobs go on; what no worker has claimed goes back into line. It stays paused whatever restarts."""
     async with once.tx() as tx:
@@ -85,7 +94,7 @@ async def pause(queue: QueueName, name: LaneName, caller: MayWriteLanes, once: I
         return once.answer(200, await _shown(tx, caller.tenant, queue, name))
 
 
-@router.post("/{queue}/{name}/resume", summary="Let a paused lane go on")
+@router.post("/{queue}/{name}/resume", summary="Let a paused lane go on", responses=_SHOWN)
 async def resume(
     queue: QueueName, name: LaneName, caller: MayWriteLanes, once: Idempotent, resources: Held
 ) -> Response:

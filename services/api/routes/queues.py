@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from services.api.deps import Held, MayReadQueues, MayWriteQueues, QueueName
+from services.api.documents import example
 from shared.contracts.commands import QUEUES
 from shared.kernel.clock import rfc3339
 from shared.kernel.logs import get_logger
@@ -16,15 +17,22 @@ from shared.runtime.resources import Resources
 
 router = APIRouter(prefix="/queues", tags=["queues"])
 log = get_logger(__name__)
+_BACKLOG = {"backlog": 42, "oldest_age_s": 3.2, "paused": False, "paused_at": None}
+_PAUSED = {"name": "webhooks", "paused": True, "paused_at": "2026-01-31T12:00:00.123456Z"}
+_RESUMED = {"name": "webhooks", "paused": False, "paused_at": None}
 
 
-@router.get("", summary="Every queue and its backlog")
+@router.get(
+    "",
+    summary="Every queue and its backlog",
+    responses=example({"items": [{"name": "webhooks", **_BACKLOG}], "next_cursor": None}),
+)
 async def show_queues(_: MayReadQueues, resources: Held) -> dict[str, Any]:
     items = [{"name": queue, **await _backlog(resources, queue)} for queue in QUEUES]
     return {"items": items, "next_cursor": None}
 
 
-@router.get("/{name}/backlog", summary="What a queue could work on now")
+@router.get("/{name}/backlog", summary="What a queue could work on now", responses=example(_BACKLOG))
 async def show_backlog(name: QueueName, _: MayReadQueues, resources: Held) -> dict[str, Any]:
     """`backlog`: jobs that are running, dispatched, or due and held back by nothing: neither what is for later, nor
     what is paused, nor of a lane more than it has room for (an approximation; past 100,000 a lower bound).
@@ -33,7 +41,7 @@ async def show_backlog(name: QueueName, _: MayReadQueues, resources: Held) -> di
     return await _backlog(resources, name)
 
 
-@router.post("/{name}/pause", summary="Start nothing more in a queue")
+@router.post("/{name}/pause", summary="Start nothing more in a queue", responses=example(_PAUSED))
 async def pause(name: QueueName, caller: MayWriteQueues, once: Idempotent, resources: Held) -> Response:
     """Running jobs go on; what no worker has claimed goes back into line. It stays paused whatever restarts."""
     async with once.tx() as tx:
@@ -42,7 +50,11 @@ async def pause(name: QueueName, caller: MayWriteQueues, once: Idempotent, resou
         return once.answer(200, {"name": name, "paused": True, "paused_at": rfc3339(paused_at)})
 
 
-@router.post("/{name}/resume", summary="Let a paused queue go on")
+@router.post(
+    "/{name}/resume",
+    summary="Let a paused queue go on",
+    responses=example(_RESUMED),
+)
 async def resume(name: QueueName, caller: MayWriteQueues, once: Idempotent, resources: Held) -> Response:
     async with once.tx() as tx:
         await store.resume_queue(tx, name)
