@@ -7,6 +7,7 @@ import orjson
 
 from shared.kernel.clock import rfc3339
 from shared.ledger.cron import next_ticks
+from shared.ledger.progress import shown_progress
 from shared.ledger.states import shown_state
 from shared.ledger.store_schedule import CODE
 
@@ -40,7 +41,7 @@ def job_document(row: Row, attempts: Sequence[Row], now_us: int, waiting: Mappin
         "crashes": row["crashes"],
         "args": orjson.loads(row["args"]),
         "result": orjson.loads(row["result"]) if row["result"] else None,
-        "progress": None,
+        "progress": shown_progress(row),
         "waiting_for": waiting,
         "cancel_requested_at": rfc3339(row["cancel_requested_at"]),
         "attempts": [attempt_document(attempt) for attempt in attempts] + running_attempt(row, attempts),

@@ -1,6 +1,7 @@
 """One call of `Pool.run`: what is sent to a slot, and the future that its caller awaits."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ class Call:
     future: asyncio.Future[dict[str, Any]] = field(repr=False)
     verdict: HoldfastError | None = None
     given_back: int = 0
+    on_progress: Callable[[float, str], None] | None = field(default=None, repr=False)
 
     def succeed(self, result: dict[str, Any]) -> None:
         if not self.future.done():

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from shared.kernel.clock import rfc3339
+from shared.ledger.progress import shown_progress
 
 Row = Mapping[str, Any]
 _STATES = {"completed": "processed", "dead": "failed", "cancelled": "cancelled", "running": "processing"}
@@ -22,7 +23,7 @@ def asset_document(asset: Row, job: Row | None) -> dict[str, Any]:
         "sha256": asset["sha256"],
         "created_at": rfc3339(asset["created_at"]),
         "probe": _json(asset["probe"]),
-        "progress": None,
+        "progress": shown_progress(job) if job is not None else None,
         "renditions": [rendition_document(asset["id"], item) for item in _json(asset["renditions"]) or []],
         "error": _json(asset["error"]) or _job_error(job),
     }

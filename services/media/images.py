@@ -15,9 +15,12 @@ import pyvips
 
 from services.media.presets import Preset
 from services.media.probe import probe, refusal
+from services.media.reporting import report
 
 FAIL_ON = "error"
 """Damage as well as truncation: libjpeg would fill the rest of a picture with grey and carry on."""
+
+DECODED, MADE = 0.4, 0.9  # of the whole; then the renditions are stored
 
 
 def make_renditions(
@@ -31,10 +34,15 @@ def make_renditions(
     A rendition is `directory/<name>.<format>`. Raises MediaError.
     """
     found = probe(source, limits)
+    report(0.1, "probed")
     chosen = [Preset(**preset) for preset in presets]
     try:
         largest = _decode(source, max(p.width for p in chosen), max(p.height for p in chosen), tagged=_tagged(found))
-        made = [_write(_fit(largest, preset), preset, Path(directory)) for preset in chosen]
+        report(DECODED, "decoded")
+        made = []
+        for number, preset in enumerate(chosen, 1):
+            made.append(_write(_fit(largest, preset), preset, Path(directory)))
+            report(DECODED + (MADE - DECODED) * number / len(chosen), f"{preset.name} made")
     except pyvips.Error as error:
         raise refusal(error, source) from error
     return {"probe": found, "renditions": made}

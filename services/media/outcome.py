@@ -34,6 +34,7 @@ async def end_processed(attempt: Attempt, asset_id: str, blobs: Blobs, made: Map
         asset_id=asset_id, job_id=attempt.job_id, renditions=tuple(Rendition.model_validate(item) for item in kept)
     )
     attempt.result = {"renditions": [item["name"] for item in kept]}
+    attempt.progress(1.0, "stored")
     async with attempt.tx() as tx:
         probe, renditions = orjson.dumps(made["probe"]).decode(), orjson.dumps(kept).decode()
         if not await finish_asset(tx, asset_id, probe=probe, renditions=renditions):

@@ -12,6 +12,7 @@ while no child can be started (SlotsUnavailable).
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from services.media import wire
@@ -75,13 +76,23 @@ class Pool:
                 await self.close()
                 raise SlotsUnavailable("the media slots cannot be started: see the error output of their processes")
 
-    async def run(self, task: str, args: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    async def run(
+        self,
+        task: str,
+        args: dict[str, Any],
+        *,
+        timeout_s: float,
+        on_progress: Callable[[float, str], None] | None = None,
+    ) -> dict[str, Any]:
         """Run one task in a slot; `timeout_s` counts from its start there, not the wait before.
+
+        `on_progress(fraction, note)` is called with what the task reports, before this returns.
 
         Raises what services.media.errors lists, and ValueError for args that are no JSON or above 64 KiB. Cancelling
         it ends the child, or withdraws a call that no slot has begun; when it returns, nothing of the call runs.
         """
         call = self._admit(task, args, timeout_s)
+        call.on_progress = on_progress
         try:
             return await call.future
         except asyncio.CancelledError:

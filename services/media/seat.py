@@ -131,7 +131,7 @@ class Seat:
         for message in messages:
             try:
                 self._take_message(message)
-            except (KeyError, TypeError, asyncio.InvalidStateError):
+            except (KeyError, TypeError, ValueError, asyncio.InvalidStateError):
                 self.kill()
         if not data:
             self._loop.remove_reader(self._answers.fileno())
@@ -148,6 +148,9 @@ class Seat:
         if not self.in_flight or self.in_flight[0].id != message.get("id"):
             self.kill()
             return
+        if "progress" in message:
+            self._report(self.in_flight[0], *message["progress"])
+            return
         call = self.in_flight.popleft()
         self._arm()
         if "ok" in message:
@@ -155,6 +158,10 @@ class Seat:
         else:
             call.fail(_error(message["error"]))
         self._on_answer()
+
+    def _report(self, call: Call, fraction: float, note: str) -> None:
+        if call.on_progress is not None and not call.future.done():
+            call.on_progress(fraction, note)
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -17,10 +17,11 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any, NoReturn
 
-from services.media import wire
+from services.media import reporting, wire
 from services.media.errors import MediaError, TaskFailed
 
 Task = Callable[..., dict[str, Any]]
@@ -54,7 +55,9 @@ def serve(calls: socket.socket, answers: socket.socket, module: ModuleType, limi
     while True:
         call = json.loads(calls.recv(wire.MESSAGE_LIMIT_BYTES))
         signal.setitimer(signal.ITIMER_REAL, call["timeout_s"] + limits.deadline_grace_s)
+        reporting.send_with(partial(_report, answers, call["id"]))
         answer = _answer(module.TASKS, call)
+        reporting.send_with(None)
         signal.setitimer(signal.ITIMER_REAL, 0)
         answers.sendall(answer)
 
@@ -71,6 +74,10 @@ def _answer(tasks: dict[str, Task], call: dict[str, Any]) -> bytes:
     except Exception as failure:
         error = {"type": type(failure).__name__, "message": str(failure)[:2000], "refusal": False, "details": {}}
     return wire.encode({"id": call["id"], "error": error})
+
+
+def _report(answers: socket.socket, call_id: int, fraction: float, note: str) -> None:
+    answers.sendall(wire.encode({"id": call_id, "progress": [fraction, note]}))
 
 
 def _leave_with_parent(answers: socket.socket) -> NoReturn:

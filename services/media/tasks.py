@@ -31,7 +31,7 @@ async def process_asset(
         presets = [preset.wire() for preset in preset_set(source["preset_set"])]
         args = {"source": str(path), "directory": folder, "presets": presets}
         try:
-            made = await pool.run("renditions", args, timeout_s=settings.image_limit_s)
+            made = await pool.run("renditions", args, timeout_s=settings.image_limit_s, on_progress=attempt.progress)
         except PoolFull as full:
             raise Retry(1.0, full.message) from None
         except MediaError as refused:

@@ -2,8 +2,8 @@
 
 A slot has two channels. Calls go down a datagram pair of which the parent keeps *both* ends: a message is read whole by
 exactly one reader, so a call that its slot has not taken can be read back, be it to withdraw it, to give it to an idle
-slot, or to learn after a death which call was running. Answers come up a stream pair, one JSON line each; its end of
-file is the proof that the child is gone, or, seen from the child, that its parent is.
+slot, or to learn after a death which call was running. Answers and the progress before them come up a stream pair, one
+JSON line each; its end of file is the proof that the child is gone, or, seen from the child, that its parent is.
 
 Refuses: a message above MESSAGE_LIMIT_BYTES. Files travel as paths.
 """

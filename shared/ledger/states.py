@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from shared.kernel.clock import after_us
+from shared.ledger.progress import Key, Report
 
 State = Literal["ready", "dispatched", "running", "completed", "dead", "cancelled"]
 Outcome = Literal["completed", "failed", "timed_out", "crashed", "lost", "released", "cancelled"]
@@ -46,6 +47,11 @@ class Claim:
     cancel_requested: bool = False
 
     @property
+    def key(self) -> Key:
+        """What guards whatever this attempt writes."""
+        return self.id, self.fence, self.incarnation
+
+    @property
     def suspect(self) -> bool:
         """Must run alone in its process."""
         return self.crashes >= SUSPECT_CRASHES
@@ -77,6 +83,7 @@ class Transition:
     result: str | None = None
     failure: Failure | None = None
     detail: str | None = None
+    progress: Report | None = None  # the attempt's last, when it is not in the ledger yet
 
 
 def _leave(claim: Claim, now_us: int, state: State, outcome: Outcome | None, started_at: int | None) -> Transition:

@@ -1,6 +1,7 @@
 """Claims: `dispatched` → `running`, by primary key, for an incarnation that nobody has declared dead.
 
-The fence rises with every claim. What is not claimed here is somebody else's, or not due: the stream entry goes anyway.
+The fence rises with every claim, and progress starts anew. What is not claimed here is somebody else's, or not due:
+the stream entry goes anyway.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ CLAIM = Statement(
     f"""
     UPDATE job
        SET state = 'running', fence = fence + 1, incarnation = :incarnation, claimed_at = :now,
-           deadline = :now + CAST((timeout_s + :grace) * {SECOND_US} AS bigint)
+           deadline = :now + CAST((timeout_s + :grace) * {SECOND_US} AS bigint),
+           progress = NULL, progress_note = NULL, progress_at = NULL
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = :incarnation AND tombstone IS NULL)
     RETURNING {_COLUMNS}
@@ -27,7 +29,8 @@ CLAIM = Statement(
     UPDATE job
        SET state = 'running', fence = fence + 1, incarnation = CAST(:incarnation AS text),
            claimed_at = CAST(:now AS bigint),
-           deadline = CAST(:now AS bigint) + CAST((timeout_s + CAST(:grace AS float8)) * {SECOND_US} AS bigint)
+           deadline = CAST(:now AS bigint) + CAST((timeout_s + CAST(:grace AS float8)) * {SECOND_US} AS bigint),
+           progress = NULL, progress_note = NULL, progress_at = NULL
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = CAST(:incarnation AS text) AND tombstone IS NULL)
     RETURNING {_COLUMNS}

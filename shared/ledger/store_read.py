@@ -11,7 +11,12 @@ from sqlalchemy import text
 from shared.db.engine import Database
 
 PAGE_LIMIT = 200
-_OUTCOME = text("SELECT state, result, error_type, error_message, claimed_at, finished_at FROM job WHERE id = :id")
+_OUTCOME = text(
+    """
+    SELECT state, result, error_type, error_message, claimed_at, finished_at, progress, progress_note, progress_at
+      FROM job WHERE id = :id
+    """
+)
 _JOB = text("SELECT * FROM job WHERE id = :id AND tenant = :tenant")
 _ATTEMPTS = text(
     """

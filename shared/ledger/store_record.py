@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from shared.db.sql import Connection, Statement
 from shared.ledger.states import TERMINAL, Transition
+from shared.ledger.store_progress import write_progress
 
 Recorded = Literal["recorded", "repeated", "stale"]
 
@@ -60,6 +61,9 @@ OWN_ATTEMPTS = Statement(
 
 async def record(connection: Connection, transitions: Sequence[Transition], *, sqlite: bool) -> list[Recorded]:
     """Write the group in the caller's transaction; says of each whether it was recorded, repeated or stale."""
+    reports = [(t.claim.key, t.progress) for t in transitions if t.progress is not None]
+    if reports:  # before the ends, after which nothing of an attempt may be written
+        await write_progress(connection, sorted(reports, key=lambda report: report[0]))
     rows = [_row(transition) for transition in transitions]
     ended = {(row["id"], row["fence"]) for row in await connection.fetch(END_ATTEMPTS, None, rows)}
     if sqlite and ended:

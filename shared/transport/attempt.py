@@ -9,6 +9,7 @@ a contextvar, never in Taskiq's shared dependency context, which concurrent task
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -18,8 +19,10 @@ from pydantic import BaseModel
 from shared.db.engine import Database
 from shared.db.tx import Tx, open_tx
 from shared.ledger import states
+from shared.ledger.progress import Report, make_report
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_record import record
+from shared.transport.progress import ProgressWriter
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
 
 RESULT_LIMIT_BYTES = 64 * 1024
@@ -47,12 +50,21 @@ class Stale(Exception):
 
 
 class Attempt:
-    def __init__(self, claim: Claim, database: Database, wake: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        database: Database,
+        wake: Callable[[str], None],
+        writer: ProgressWriter | None = None,
+    ) -> None:
         self.claim = claim
         self.started_at = database.clock.now_us()
         self.result: Any = None
         self.detail: Any = None  # kept with the attempt, whatever its outcome: JSON, at most DETAIL_LIMIT_BYTES
         self.ended = False  # recorded by its own transaction
+        self.over = False  # the handler has returned: what it left running may not report any more
+        self.reported: Report | None = None
+        self._writer = writer
         self._database = database
         self._wake = wake
 
@@ -73,6 +85,19 @@ class Attempt:
     def is_last(self) -> bool:
         return self.number >= self.claim.max_attempts
 
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Report how far this attempt is: 0 to 1, what lies outside is brought there; a note of 200 characters is kept.
+
+        Costs little and may be called as often as one likes, on the handler's event loop: one in half a second is
+        written, and the last one always. The next attempt starts anew. Raises ValueError for NaN; a database that
+        does not take the report is no error.
+        """
+        if self.over or self.ended:
+            return
+        self.reported = make_report(fraction, note, self._database.clock.now_us(), self.reported)
+        if self._writer is not None:
+            self._writer.put(self.claim.key, self.reported)
+
     @asynccontextmanager
     async def tx(self, *, dead: str | None = None) -> AsyncIterator[Tx]:
         """Commit the block's effects together with this job's completion (or its death, with `dead` as the reason).
@@ -83,6 +108,8 @@ class Attempt:
         async with open_tx(self._database, wake=self._wake) as tx:
             yield tx
             ending = self._ending(dead)
+            if self._writer is not None and (report := self._writer.waiting(self.claim.key)) is not None:
+                ending = replace(ending, progress=report)
             recorded = await record(tx, [ending], sqlite=self._database.dialect == "sqlite")
             if recorded != ["recorded"]:
                 STALE_WRITES.labels(queue=self.claim.queue).inc()

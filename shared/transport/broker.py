@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from taskiq import AckableMessage, BrokerMessage
 from taskiq.abc.result_backend import AsyncResultBackend
+from taskiq.depends.progress_tracker import TaskProgress
 from taskiq.result import TaskiqResult
 from taskiq_redis import RedisStreamBroker
 
@@ -23,8 +24,10 @@ from shared.kernel.settings import CoreSettings
 from shared.ledger.states import TERMINAL
 from shared.ledger.store_accept import new_job
 from shared.ledger.store_read import read_outcome
+from shared.transport.attempt import Attempt, current_attempt
 from shared.transport.enqueue import Accepted, Acceptor, enqueue_all
 from shared.transport.names import GROUP, stream
+from shared.transport.progress import from_taskiq, to_taskiq
 
 DEFAULT_TENANT = "default"
 
@@ -125,6 +128,22 @@ class LedgerResults(AsyncResultBackend[Any]):
             error=JobFailed(f"{row['error_type']}: {row['error_message']}") if failed else None,
         )
 
+    async def set_progress(self, task_id: str, progress: TaskProgress[Any]) -> None:
+        """Taskiq's ProgressTracker, in a handler: the same as `Attempt.progress`, see `from_taskiq`."""
+        attempt = _running(task_id)
+        if attempt is None:
+            raise Misconfigured(f"only the handler of {task_id} reports its progress, while it runs")
+        attempt.progress(*from_taskiq(progress, attempt.reported))
+
+    async def get_progress(self, task_id: str) -> TaskProgress[Any] | None:
+        """What was reported last, `meta` being `{fraction, note}`; None when nothing was."""
+        attempt = _running(task_id)
+        if attempt is None:
+            return to_taskiq(await self._read(task_id))
+        last = attempt.reported
+        known = {"progress": last.fraction, "progress_note": last.note, "progress_at": last.at} if last else {}
+        return to_taskiq({"state": "running", "progress_at": None, **known})
+
     async def _read(self, task_id: str) -> Mapping[str, Any]:
         if current_tx.get() is not None:
             raise JobFailed("waiting for a result inside an open Tx would wait for a job that is not committed yet")
@@ -134,3 +153,8 @@ class LedgerResults(AsyncResultBackend[Any]):
         if row is None:
             raise JobFailed(f"there is no job {task_id}")
         return row
+
+
+def _running(task_id: str) -> Attempt | None:
+    attempt = current_attempt.get(None)
+    return attempt if attempt is not None and attempt.job_id == task_id else None

@@ -32,6 +32,7 @@ from shared.transport.attempt import (
 )
 from shared.transport.broker import HoldfastBroker
 from shared.transport.injection import Injection
+from shared.transport.progress import ProgressWriter
 
 MESSAGE_LIMIT = 2_000
 TRACE_LIMIT = 8_000
@@ -48,6 +49,7 @@ class Executor:
         self._database = database
         self._wake = wake
         self._patience_s = unknown_task_patience_s
+        self.progress = ProgressWriter(database)
         self._injections: dict[str, Injection] = {}
         self._overrides: dict[Any, Any] = {}
 
@@ -67,12 +69,14 @@ class Executor:
             words = "; ".join(f"{_pointer(e['loc'])}: {e['msg']}" for e in unreadable.errors()[:5])
             failure = Failure("unreadable_args", words, fingerprint(claim.task, "unreadable_args", ""))
             return states.dead(claim, now_us, failure, started_at=now_us)
-        attempt = Attempt(claim, self._database, self._wake)
+        attempt = Attempt(claim, self._database, self._wake, self.progress)
         token = current_attempt.set(attempt)
         try:
             return await self._attempt(attempt, task.original_func, command)
         finally:
             current_attempt.reset(token)
+            attempt.over = True
+            await self.progress.settle(claim.key)
 
     def failed_on_its_own(self, claim: Claim, started_at: int) -> Transition:
         """The handler ended by a CancelledError that nobody of ours sent: a failure like any other."""

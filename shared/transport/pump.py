@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from redis.asyncio import Redis
@@ -203,8 +203,11 @@ class Pump:
             self._running.pop(_key(held), None)
             self._changed.set()
         run_seconds(held.task).observe((self._database.clock.now_us() - started_us) / SECOND_US)
+        report = self._executor.progress.forget(held.key)
         if transition is None:  # it has recorded its own end, or may not record any
             return
+        if report is not None:
+            transition = replace(transition, progress=report)
         try:
             await self._recorder.record(transition)
         finally:

@@ -65,7 +65,8 @@ class Recorder:
         await self._committer.settle()
 
     async def _flush(self, group: Sequence[Transition]) -> Sequence[Recorded]:
-        if self._database.dialect == "postgres":  # one statement writes the group: it is its own transaction
+        if self._database.dialect == "postgres" and all(transition.progress is None for transition in group):
+            # one statement writes the group: it is its own transaction
             return await write(self._database, group, sqlite=False)
         async with self._database.transaction() as connection:
-            return await write(connection, group, sqlite=True)
+            return await write(connection, group, sqlite=self._database.dialect == "sqlite")

@@ -6,6 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+from services.media import reporting
+from services.media.reporting import report
+
 
 def echo(value):
     return {"value": value, "pid": os.getpid()}
@@ -68,4 +71,18 @@ def nature():
     }
 
 
-TASKS = {f.__name__: f for f in (echo, work, hold, crash, leave, hog, long_answer, boom, chatter, environment, nature)}
+def steps(count):
+    for step in range(count):
+        report((step + 1) / count, f"step {step + 1}")
+    return {"count": count}
+
+
+def stray():
+    reporting._send("half", "this is no fraction")
+    return {}
+
+
+TASKS = {
+    f.__name__: f
+    for f in (steps, stray, echo, work, hold, crash, leave, hog, long_answer, boom, chatter, environment, nature)
+}
