@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from services.api.deps import Held, MayReadSchedules, MayWriteSchedules
-from services.api.documents import schedule_document
+from services.api.documents import example, schedule_document
 from shared.db.sql import Row
 from shared.db.tx import Tx
 from shared.kernel.errors import Conflict, NotFound
@@ -40,10 +40,24 @@ ScheduleId = Annotated[
         examples=["upkeep.purge_history"],
     ),
 ]
-_DECIDED: dict[int | str, dict[str, Any]] = {409: {"description": "the schedule is no longer in the code"}}
+_GONE: dict[int | str, dict[str, Any]] = {409: {"description": "the schedule is no longer in the code"}}
+_NEXT = [f"2026-02-{day:02d}T06:00:00.000000Z" for day in (2, 3, 4, 5, 6)]
+_SCHEDULE = {
+    "id": "email.send_digest", "task": "email.send_digest", "queue": "api", "tenant": "system", "state": "active",
+    "cron": "0 7 * * MON-FRI", "time_zone": "Europe/Berlin", "args": {"kind": "daily"}, "missed": "all",
+    "catch_up": 5, "next": _NEXT,
+    "last": {
+        "tick_at": "2026-01-30T06:00:00.000000Z", "job": "job_01kg65ddk0e6xb1fhk61mnzvw7", "state": "completed",
+        "missed": 0,
+    },
+    "updated_at": "2026-01-05T09:14:02.118306Z",
+}  # fmt: skip
+_PAUSED = {"id": _SCHEDULE["id"], "state": "paused", "next": []}
+_RESUMED = {"id": _SCHEDULE["id"], "state": "active", "next": _NEXT}
+_RUN = {"id": _SCHEDULE["id"], "job": "job_01kg7t8mw2f5c9zr3xqj0v4hdn"}
 
 
-@router.get("", summary="List schedules")
+@router.get("", summary="List schedules", responses=example({"items": [_SCHEDULE], "next_cursor": None}))
 async def show_schedules(_: MayReadSchedules, resources: Held) -> dict[str, Any]:
     """Each with its next five ticks, its last one and that one's job."""
     last = await last_ticks(resources.database)
@@ -51,7 +65,7 @@ async def show_schedules(_: MayReadSchedules, resources: Held) -> dict[str, Any]
     return {"items": [schedule_document(row, last.get(row["id"])) for row in rows], "next_cursor": None}
 
 
-@router.get("/{schedule_id}", summary="Show a schedule")
+@router.get("/{schedule_id}", summary="Show a schedule", responses=example(_SCHEDULE))
 async def show_schedule(schedule_id: ScheduleId, _: MayReadSchedules, resources: Held) -> dict[str, Any]:
     rows = await list_schedules(resources.database, schedule_id)
     if not rows:
@@ -60,7 +74,7 @@ async def show_schedule(schedule_id: ScheduleId, _: MayReadSchedules, resources:
     return schedule_document(rows[0], last.get(schedule_id))
 
 
-@router.post("/{schedule_id}/pause", summary="Pause a schedule", responses=_DECIDED)
+@router.post("/{schedule_id}/pause", summary="Pause a schedule", responses=example(_PAUSED) | _GONE)
 async def pause(schedule_id: ScheduleId, caller: MayWriteSchedules, once: Idempotent) -> Response:
     """It makes no job until it is resumed, whatever is deployed meanwhile; a job that it has made is left alone."""
     async with once.tx() as tx:
@@ -71,7 +85,7 @@ async def pause(schedule_id: ScheduleId, caller: MayWriteSchedules, once: Idempo
         return once.answer(200, _decided({**row, "paused": True, "next_at": None}))
 
 
-@router.post("/{schedule_id}/resume", summary="Resume a schedule", responses=_DECIDED)
+@router.post("/{schedule_id}/resume", summary="Resume a schedule", responses=example(_RESUMED) | _GONE)
 async def resume(schedule_id: ScheduleId, caller: MayWriteSchedules, once: Idempotent) -> Response:
     """It goes on with the next tick from now: those that came while it was paused are not made up for."""
     async with once.tx() as tx:
@@ -85,7 +99,9 @@ async def resume(schedule_id: ScheduleId, caller: MayWriteSchedules, once: Idemp
         return once.answer(200, _decided({**row, "paused": False, "next_at": following}))
 
 
-@router.post("/{schedule_id}/run", status_code=202, summary="Run a schedule's job now", responses=_DECIDED)
+@router.post(
+    "/{schedule_id}/run", status_code=202, summary="Run a schedule's job now", responses=example(_RUN, 202) | _GONE
+)
 async def run(schedule_id: ScheduleId, caller: MayWriteSchedules, once: Idempotent) -> Response:
     """One job, besides the ticks: it stands for none of them, moves none, and is made of a paused schedule as well."""
     async with once.tx() as tx:

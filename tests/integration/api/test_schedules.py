@@ -50,6 +50,9 @@ async def test_a_schedule_shows_its_line_and_its_next_five_ticks(place: Place, c
         "next": [rfc3339(first + number * HOUR_US) for number in range(5)], "updated_at": shown["updated_at"],
     }  # fmt: skip
     assert (await client.get(URL)).json() == shown
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    told = paths["/v1/schedules/{schedule_id}"]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+    assert told.keys() == shown.keys()
 
 
 async def test_the_last_tick_is_shown_with_its_job(place: Place, client: httpx.AsyncClient) -> None:
