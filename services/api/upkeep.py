@@ -1,9 +1,9 @@
 """Retention: what may go, goes in small batches, each in a transaction of its own.
 
-Completed and cancelled jobs go after `keep_finished_s`; each batch adds to the tally's `purged` as it goes, so that
-accepted = rows + purged at every moment. Attempts go after `keep_attempts_s`, and never before their job: a
-dead letter keeps all of its own until a person resolves it. Tally rows younger than an hour are left alone: a group
-commit whose outcome was ambiguous writes its own again, and must find it.
+Completed and cancelled jobs go after `keep_finished_s`, and not before a job that waits for them has ended; each batch
+adds to the tally's `purged` as it goes, so that accepted = rows + purged at every moment. Attempts go after
+`keep_attempts_s`, and never before their job: a dead letter keeps all of its own until a person resolves it. Tally rows
+younger than an hour are left alone: a group commit whose outcome was ambiguous writes its own again, and must find it.
 """
 
 from dataclasses import asdict, dataclass
@@ -24,6 +24,8 @@ PURGE_JOBS = Statement(
     """
     DELETE FROM job WHERE state IN ('completed', 'cancelled') AND id IN (
            SELECT id FROM job WHERE state IN ('completed', 'cancelled') AND finished_at < :before
+              AND (parent IS NULL OR NOT EXISTS (SELECT 1 FROM job AS p WHERE p.id = job.parent
+                   AND p.state NOT IN ('completed', 'cancelled')))
             ORDER BY finished_at, id LIMIT :limit)
     RETURNING id
     """,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.contracts.cron import CronLine, as_line
 from shared.contracts.lane import FREE, LanePolicy
 from shared.contracts.retry import Exponential, RetryPolicy
+from shared.contracts.unique import Unique
 
 PRIORITIES = 10  # 0 is served first
 NORMAL_PRIORITY = 5
@@ -27,6 +28,7 @@ class Command(BaseModel):
     priority: ClassVar[int] = NORMAL_PRIORITY
     lanes: ClassVar[LanePolicy] = FREE  # of each lane that its jobs are given
     schedule: ClassVar[tuple[CronLine | Mapping[str, Any], ...]] = ()  # when it runs by itself
+    unique: ClassVar[Unique | None] = None  # unless the enqueue says otherwise
 
 
 def command_table(*commands: type[Command]) -> dict[str, type[Command]]:

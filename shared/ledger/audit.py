@@ -49,6 +49,16 @@ CHECKS: dict[str, str] = {
         SELECT job_id AS id FROM job_attempt WHERE outcome = 'completed' GROUP BY job_id HAVING count(*) > 1""",
     "attempt_beyond_fence": """
         SELECT DISTINCT j.id FROM job AS j JOIN job_attempt AS a ON a.job_id = j.id WHERE a.fence > j.fence""",
+    "key_of_what_does_not_wait": """
+        SELECT id FROM job WHERE unique_key IS NOT NULL AND state NOT IN ('ready', 'dispatched')""",
+    "waits_for_other_than_its_children": """
+        SELECT p.id FROM job AS p WHERE (p.waits_for <> 0 OR p.id IN (SELECT parent FROM job WHERE parent IS NOT NULL))
+           AND p.waits_for <> (SELECT count(*) FROM job AS c
+                                WHERE c.parent = p.id AND c.parent IS NOT NULL AND NOT c.counted)""",
+    "started_before_its_children": """
+        SELECT id FROM job WHERE waits_for > 0 AND (state IN ('dispatched', 'running', 'completed') OR due)""",
+    "done_and_not_counted": """
+        SELECT id FROM job WHERE parent IS NOT NULL AND NOT counted AND state IN ('completed', 'cancelled')""",
     "unknown_state": """
         SELECT id FROM job
          WHERE state NOT IN ('ready', 'dispatched', 'running', 'completed', 'dead', 'cancelled')""",

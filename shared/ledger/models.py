@@ -68,6 +68,8 @@ class Job(Table, table=True):
     run_at: int = Field(sa_column=Column(BigInteger, nullable=False))
     due: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     waits_for: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    counted: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
+    on_dead: str | None = None
     state: str = Field(sa_column=Column(id_text(), nullable=False))
     fence: int = 0
     attempt: int = 0

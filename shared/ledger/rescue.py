@@ -43,7 +43,7 @@ async def rescue(database: Database, commands: Mapping[str, type[Command]]) -> R
             return rescued
         recorded = 0
         async with database.transaction() as connection:
-            verdicts = await record(connection, transitions, sqlite=database.dialect == "sqlite")
+            verdicts = await record(connection, transitions, sqlite=database.dialect == "sqlite", freed=rescued.queues)
         for transition, verdict in zip(transitions, verdicts, strict=True):
             if verdict == "recorded":
                 recorded += 1

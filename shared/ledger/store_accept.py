@@ -6,15 +6,27 @@ have ids made by the sender.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from shared.contracts.command import PRIORITIES, Command
 from shared.contracts.lane import NAME_MOST_CHARS, is_lane_name
+from shared.contracts.unique import OnConflict, Unique
 from shared.db.sql import Connection, Statement
+from shared.kernel.clock import after_us
 from shared.kernel.errors import BadInput, TooLarge
 from shared.kernel.ids import new_id
 
 ARGS_LIMIT_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sole:
+    """How a job is alone under its key; time (µs) and priority are there when the enqueue named them."""
+
+    on_conflict: OnConflict
+    until: int | None = None  # the end of its window
+    run_at: int | None = None
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,7 @@ class NewJob:
     trace: str | None = None
     parent: str | None = None
     unique_key: str | None = None
+    sole: Sole | None = None  # with a unique key
     waits_for: int = 0  # children that must have ended first
     id: str = field(default_factory=lambda: new_id("job"))
 
@@ -46,9 +59,13 @@ def new_job(
     max_attempts: int | None = None,
     timeout_s: float | None = None,
     lane: str | None = None,
+    unique: Unique | Literal[False] | None = None,
     **seams: Any,
 ) -> NewJob:
-    """The row for a command; its class gives what is not given. Raises TooLarge, BadInput."""
+    """The row for a command; its class gives what is not given; `unique=False` is one beside all others.
+
+    Raises TooLarge, BadInput.
+    """
     args = command.model_dump_json()
     if len(args) > ARGS_LIMIT_BYTES:
         raise TooLarge(f"{command.task}: arguments are {len(args)} bytes, the limit is {ARGS_LIMIT_BYTES}")
@@ -60,6 +77,11 @@ def new_job(
     if lane is not None and not is_lane_name(lane):
         words = f"a lane's name is 1 to {NAME_MOST_CHARS} printable characters without /"
         raise BadInput(words, pointer="/lane", found=lane[:NAME_MOST_CHARS])
+    rule = command.unique if unique is None else unique
+    if rule:
+        seams["unique_key"] = rule.key_of(command.task, tenant, command.model_dump(mode="json"))
+        until = None if rule.window_s is None else after_us(now_us, rule.window_s)
+        seams["sole"] = Sole(rule.on_conflict, until, None if run_at is None else max(run_at, now_us), priority)
     return NewJob(
         task=command.task,
         queue=command.queue,
@@ -99,16 +121,20 @@ INSERT_TALLY = Statement(
 
 
 async def accept(connection: Connection, jobs: Sequence[NewJob], *, tally_id: str | None = None) -> None:
-    """Write the rows, then the tally, in the caller's transaction."""
+    """Write the rows, then the tally, in the caller's transaction. Unique jobs are for `store_unique`."""
     if not jobs:
         return
-    rows = [
-        (
-            job.id, job.queue, job.task, job.args, job.tenant, job.priority, job.lane, job.run_at, job.max_attempts,
-            job.timeout_s, job.trace, job.parent, job.unique_key, job.waits_for, job.created_at,
-        )
-        for job in jobs
-    ]  # fmt: skip
-    await connection.fetch(INSERT_JOBS, None, rows)
-    tally = {"id": tally_id or new_id("tly"), "accepted": len(jobs), "purged": 0}
-    await connection.fetch(INSERT_TALLY, tally)
+    await connection.fetch(INSERT_JOBS, None, [job_row(job) for job in jobs])
+    await count_accepted(connection, len(jobs), tally_id)
+
+
+async def count_accepted(connection: Connection, jobs: int, tally_id: str | None = None) -> None:
+    await connection.fetch(INSERT_TALLY, {"id": tally_id or new_id("tly"), "accepted": jobs, "purged": 0})
+
+
+def job_row(job: NewJob) -> tuple[Any, ...]:
+    """In the order of INSERT_JOBS."""
+    return (
+        job.id, job.queue, job.task, job.args, job.tenant, job.priority, job.lane, job.run_at, job.max_attempts,
+        job.timeout_s, job.trace, job.parent, job.unique_key, job.waits_for, job.created_at,
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 """Claims: `dispatched` → `running`, by primary key, for an incarnation that nobody has declared dead.
 
-The fence rises with every claim, and progress starts anew. What is not claimed here is somebody else's, or not due:
-the stream entry goes anyway.
+The fence rises with every claim, progress starts anew, and a unique key is free again: only what waits holds one, so
+a retry meets nobody. What is not claimed here is somebody else's, or not due: the stream entry goes anyway.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ CLAIM = Statement(
     "claim",
     f"""
     UPDATE job
-       SET state = 'running', fence = fence + 1, incarnation = :incarnation, claimed_at = :now,
+       SET state = 'running', fence = fence + 1, incarnation = :incarnation, claimed_at = :now, unique_key = NULL,
            deadline = :now + CAST((timeout_s + :grace) * {SECOND_US} AS bigint),
            progress = NULL, progress_note = NULL, progress_at = NULL
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
@@ -28,7 +28,7 @@ CLAIM = Statement(
     postgres=f"""
     UPDATE job
        SET state = 'running', fence = fence + 1, incarnation = CAST(:incarnation AS text),
-           claimed_at = CAST(:now AS bigint),
+           claimed_at = CAST(:now AS bigint), unique_key = NULL,
            deadline = CAST(:now AS bigint) + CAST((timeout_s + CAST(:grace AS float8)) * {SECOND_US} AS bigint),
            progress = NULL, progress_note = NULL, progress_at = NULL
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
@@ -40,6 +40,14 @@ CLAIM = Statement(
 OWN_RUNNING = Statement(
     "own_running",
     f"SELECT {_COLUMNS} FROM job WHERE incarnation = :incarnation AND state = 'running' ORDER BY id LIMIT :limit",
+)
+
+CANCEL_REQUESTS = Statement(
+    "cancel_requests",
+    """
+    SELECT id, fence FROM job
+     WHERE id {any:ids} AND {guard:job.state} = 'running' AND cancel_requested_at IS NOT NULL
+    """,
 )
 
 OVERDUE = Statement(
@@ -78,6 +86,11 @@ async def claim(connection: Connection, ids: Sequence[str], incarnation: str, no
 async def own_running(connection: Connection, incarnation: str, limit: int = 10_000) -> list[Claim]:
     rows = await connection.fetch(OWN_RUNNING, {"incarnation": incarnation, "limit": limit})
     return [to_claim(row) for row in rows]
+
+
+async def cancel_requests(connection: Connection, ids: Sequence[str]) -> list[tuple[str, int]]:
+    """(id, fence) of those running jobs that somebody asked to cancel."""
+    return [(row["id"], row["fence"]) for row in await connection.fetch(CANCEL_REQUESTS, {"ids": list(ids)})]
 
 
 async def overdue(connection: Connection, now_us: int, limit: int) -> list[Claim]:

@@ -7,12 +7,13 @@ for retention to purge, so that accepted = rows + purged holds. Every statement 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 
 from shared.db.engine import Database
-from shared.db.sql import Connection, Statement
+from shared.db.sql import Connection, Row, Statement
+from shared.ledger.store_family import count_ends
 
 DECIDE_LIMIT = 1_000  # jobs of one decision: it commits within a Tx's time
 GROUPS_LIMIT = 50
@@ -23,7 +24,7 @@ RETRY = Statement(
     UPDATE job
        SET state = 'ready', due = FALSE, run_at = :now,
            attempt = 0, crashes = 0, releases = 0, incarnation = NULL, deadline = NULL,
-           cancel_requested_at = NULL, dispatched_at = NULL, finished_at = NULL, result = NULL,
+           cancel_requested_at = NULL, dispatched_at = NULL, unique_key = NULL, finished_at = NULL, result = NULL,
            error_type = NULL, error_message = NULL, error_fingerprint = NULL
      WHERE id {any:ids} AND tenant = :tenant AND {guard:job.state} {any:states}
     RETURNING id, queue
@@ -36,23 +37,33 @@ DISCARD = Statement(
        SET state = 'cancelled', finished_at = :now, error_type = 'Discarded',
            error_message = 'it had died of ' || coalesce(error_type, '') || ': ' || coalesce(error_message, '')
      WHERE id {any:ids} AND tenant = :tenant AND {guard:job.state} = 'dead'
-    RETURNING id, queue
+    RETURNING id, queue, parent
     """,
 )
-# A running job is asked: its worker hears at its next beat, and completion wins if it is first.
+# A running job is asked: its worker is told and asks the ledger, and completion wins if it is first.
 CANCEL = Statement(
     "cancel_job",
     """
     UPDATE job
        SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
            finished_at = CASE WHEN state = 'running' THEN finished_at ELSE CAST(:now AS bigint) END,
-           cancel_requested_at = coalesce(cancel_requested_at, CAST(:now AS bigint)),
+           cancel_requested_at = coalesce(cancel_requested_at, CAST(:now AS bigint)), unique_key = NULL,
            error_type = CASE WHEN state = 'running' THEN error_type ELSE 'Cancelled' END,
            error_message = CASE WHEN state = 'running' THEN error_message ELSE 'cancelled on request' END
      WHERE id = :id AND tenant = :tenant AND {guard:job.state} IN ('ready', 'dispatched', 'running')
-    RETURNING id, state, queue, lane
+    RETURNING id, state, queue, lane, parent
     """,
 )
+# Guarded by the fence that was seen: what has been run in between is not what somebody looked at.
+SET_ARGS = Statement(
+    "set_args",
+    """
+    UPDATE job SET args = :args
+     WHERE id = :id AND tenant = :tenant AND fence = :fence AND {guard:job.state} IN ('dead', 'cancelled')
+    RETURNING id
+    """,
+)
+ENDED = Statement("ended_job", "SELECT id, task, args, fence, state FROM job WHERE id = :id AND tenant = :tenant")
 KNOWN = Statement("known_jobs", "SELECT id, state FROM job WHERE id {any:ids} AND tenant = :tenant")
 # `error_fingerprint` is NULL or '' where nothing told failures apart.
 DEAD_MATCHES = Statement(
@@ -87,6 +98,14 @@ class Matching:
     fingerprint: str | None = None
 
 
+class Cancelled(NamedTuple):
+    """`state` afterwards: `cancelled`, or `running` when its worker is to hear of the request."""
+
+    state: str
+    queue: str
+    lane: str | None
+
+
 async def retry_jobs(
     connection: Connection, tenant: str, ids: Sequence[str], now_us: int, *, states: Sequence[str] = ("dead",)
 ) -> dict[str, str]:
@@ -97,19 +116,36 @@ async def retry_jobs(
 
 async def discard_jobs(connection: Connection, tenant: str, ids: Sequence[str], now_us: int) -> dict[str, str]:
     values = {"ids": sorted(ids), "tenant": tenant, "now": now_us}
-    return {row["id"]: row["queue"] for row in await connection.fetch(DISCARD, values)}
+    rows = await connection.fetch(DISCARD, values)
+    await _count(connection, rows, now_us)
+    return {row["id"]: row["queue"] for row in rows}
 
 
-async def cancel_job(connection: Connection, tenant: str, job_id: str, now_us: int) -> tuple[str | None, str | None]:
-    """The state afterwards: `cancelled`, or `running` when the worker was asked; None when it was neither.
-
-    And the queue whose relay is to be told, when the job has left a lane by that.
-    """
+async def cancel_job(connection: Connection, tenant: str, job_id: str, now_us: int) -> Cancelled | None:
+    """None when it had ended, or the tenant has no such job."""
     rows = await connection.fetch(CANCEL, {"id": job_id, "tenant": tenant, "now": now_us})
     if not rows:
-        return None, None
-    left = rows[0]["state"] == "cancelled" and rows[0]["lane"] is not None
-    return rows[0]["state"], rows[0]["queue"] if left else None
+        return None
+    await _count(connection, rows, now_us)
+    return Cancelled(rows[0]["state"], rows[0]["queue"], rows[0]["lane"])
+
+
+async def _count(connection: Connection, rows: Sequence[Row], now_us: int) -> None:
+    children = [row["id"] for row in rows if row["parent"] is not None]
+    if children:
+        await count_ends(connection, children, now_us)
+
+
+async def read_ended(connection: Connection, tenant: str, job_id: str) -> Row | None:
+    """id, task, args, fence and state, for an edit; whatever its state."""
+    rows = await connection.fetch(ENDED, {"id": job_id, "tenant": tenant})
+    return rows[0] if rows else None
+
+
+async def set_args(connection: Connection, tenant: str, job_id: str, args: str, *, fence: int) -> bool:
+    """New arguments for a dead or cancelled job, unless it has been run since; to be retried in this transaction."""
+    values = {"id": job_id, "tenant": tenant, "args": args, "fence": fence}
+    return bool(await connection.fetch(SET_ARGS, values))
 
 
 async def known_states(connection: Connection, tenant: str, ids: Sequence[str]) -> dict[str, str]:

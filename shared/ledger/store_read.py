@@ -6,6 +6,7 @@ Every list is bounded and walks an index from a cursor; ids sort as time does, s
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from sqlalchemy import text
 
 from shared.db.engine import Database
@@ -25,6 +26,13 @@ _ATTEMPTS = text(
      ORDER BY fence DESC LIMIT 200
     """
 )
+_CHILDREN = text(
+    """
+    SELECT id, task, state, result, error_type, error_message FROM job
+     WHERE parent = :id AND parent IS NOT NULL ORDER BY id LIMIT 1000
+    """
+)
+_COUNT_CHILDREN = text("SELECT state, count(*) AS n FROM job WHERE parent = :id AND parent IS NOT NULL GROUP BY state")
 _SHOWN = {
     "scheduled": "state = 'ready' AND attempt = 0 AND run_at > :now",
     "queued": "(state = 'dispatched' OR (state = 'ready' AND attempt = 0 AND run_at <= :now))",
@@ -48,6 +56,17 @@ async def read_job(database: Database, job_id: str, tenant: str) -> Mapping[str,
 async def read_attempts(database: Database, job_id: str) -> Sequence[Mapping[str, Any]]:
     """The newest 200 at most, oldest first; `number` counts all of them from 1, over manual retries as well."""
     return (await _all(database, _ATTEMPTS, {"id": job_id}))[::-1]
+
+
+async def read_children(database: Database, job_id: str) -> Sequence[Mapping[str, Any]]:
+    """The first 1,000 jobs that this one waits or waited for, by id; `result` is what JSON said."""
+    rows = await _all(database, _CHILDREN, {"id": job_id})
+    return [{**row, "result": orjson.loads(row["result"]) if row["result"] else None} for row in rows]
+
+
+async def count_children(database: Database, job_id: str) -> Mapping[str, int]:
+    """How many there are in each stored state."""
+    return {row["state"]: row["n"] for row in await _all(database, _COUNT_CHILDREN, {"id": job_id})}
 
 
 async def list_jobs(

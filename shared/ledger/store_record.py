@@ -2,7 +2,8 @@
 
 A row is written only while id, fence, incarnation and `running` all still match. For the others there are two cases:
 our own attempt row is there (an ambiguous commit that had succeeded), or somebody else's decision came first, and then
-this one is stale and writes nothing.
+this one is stale and writes nothing. What would go back to `ready` ends as cancelled when somebody has asked for that,
+however late the worker heard of it; an end that the attempt itself came to stays what it is.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from shared.db.sql import Connection, Statement
 from shared.ledger.states import TERMINAL, Transition
+from shared.ledger.store_family import count_ends
 from shared.ledger.store_progress import write_progress
 
 Recorded = Literal["recorded", "repeated", "stale"]
@@ -20,14 +22,18 @@ _INPUT = {
     "error_type": "text", "error_message": "text", "error_fingerprint": "text",
     "outcome": "text", "started_at": "bigint", "error_trace": "text", "detail": "text",
 }  # fmt: skip
-_SET = """
-       SET state = i.state, due = FALSE,
+# Whoever ends the attempt may not have heard of the request: its claim is older than that.
+_STOPPED = "i.state = 'ready' AND job.cancel_requested_at IS NOT NULL"
+_SET = f"""
+       SET state = CASE WHEN {_STOPPED} THEN 'cancelled' ELSE i.state END, due = FALSE,
            run_at = coalesce(i.run_at, job.run_at), attempt = i.attempt, crashes = i.crashes,
            releases = i.releases, incarnation = NULL, deadline = NULL, result = i.result,
-           finished_at = CASE WHEN i.state IN ('completed', 'dead', 'cancelled') THEN i.finished_at END,
-           error_type = i.error_type, error_message = i.error_message, error_fingerprint = i.error_fingerprint
-      FROM {rows} AS i
-     WHERE job.id = i.id AND job.fence = i.fence AND job.incarnation = i.incarnation AND {guard:job.state} = 'running'
+           finished_at = CASE WHEN i.state <> 'ready' OR {_STOPPED} THEN i.finished_at END,
+           error_type = CASE WHEN {_STOPPED} THEN 'Cancelled' ELSE i.error_type END,
+           error_message = CASE WHEN {_STOPPED} THEN 'cancelled on request' ELSE i.error_message END,
+           error_fingerprint = i.error_fingerprint
+      FROM {{rows}} AS i
+     WHERE job.id = i.id AND job.fence = i.fence AND job.incarnation = i.incarnation AND {{guard:job.state}} = 'running'
 """
 _ATTEMPT = (
     "job_id, fence, incarnation, started_at, finished_at, outcome, error_type, error_message, error_trace, detail"
@@ -59,8 +65,18 @@ OWN_ATTEMPTS = Statement(
 )
 
 
-async def record(connection: Connection, transitions: Sequence[Transition], *, sqlite: bool) -> list[Recorded]:
-    """Write the group in the caller's transaction; says of each whether it was recorded, repeated or stale."""
+def is_one_statement(transitions: Sequence[Transition]) -> bool:
+    """Nobody may wait for one of these, and nothing else is to be written: on PostgreSQL it needs no transaction."""
+    return all(transition.claim.parent is None and transition.progress is None for transition in transitions)
+
+
+async def record(
+    connection: Connection, transitions: Sequence[Transition], *, sqlite: bool, freed: set[str] | None = None
+) -> list[Recorded]:
+    """Write the group in the caller's transaction; says of each whether it was recorded, repeated or stale.
+
+    `freed` gets the queues in which a job has nothing more to wait for: their relays are to be woken after the commit.
+    """
     reports = [(t.claim.key, t.progress) for t in transitions if t.progress is not None]
     if reports:  # before the ends, after which nothing of an attempt may be written
         await write_progress(connection, sorted(reports, key=lambda report: report[0]))
@@ -68,6 +84,11 @@ async def record(connection: Connection, transitions: Sequence[Transition], *, s
     ended = {(row["id"], row["fence"]) for row in await connection.fetch(END_ATTEMPTS, None, rows)}
     if sqlite and ended:
         await connection.fetch(NOTE_ATTEMPTS, None, [row for row in rows if (row[0], row[1]) in ended])
+    children = [t.claim.id for t in transitions if t.claim.parent is not None and (t.claim.id, t.claim.fence) in ended]
+    if children:
+        found = await count_ends(connection, children, max(t.finished_at for t in transitions))
+        if freed is not None:
+            freed |= found
     missing = [t.claim.id for t in transitions if (t.claim.id, t.claim.fence) not in ended]
     known: set[tuple[str, int]] = set()
     if missing:

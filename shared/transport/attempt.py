@@ -6,7 +6,7 @@ opened last, for database work only, and a stale attempt's effects roll back wit
 a contextvar, never in Taskiq's shared dependency context, which concurrent tasks overwrite for one another.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -21,6 +21,7 @@ from shared.db.tx import Tx, open_tx
 from shared.ledger import states
 from shared.ledger.progress import Report, make_report
 from shared.ledger.states import Claim, Failure, Transition
+from shared.ledger.store_read import read_children
 from shared.ledger.store_record import record
 from shared.transport.progress import ProgressWriter
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
@@ -98,6 +99,13 @@ class Attempt:
         if self._writer is not None:
             self._writer.put(self.claim.key, self.reported)
 
+    async def children(self) -> Sequence[Mapping[str, Any]]:
+        """The jobs that this one waited for: id, task, state, result (of JSON), error_type, error_message; by id.
+
+        Read at once, outside any transaction: what a person retries meanwhile is seen as it is now.
+        """
+        return await read_children(self._database, self.claim.id)
+
     @asynccontextmanager
     async def tx(self, *, dead: str | None = None) -> AsyncIterator[Tx]:
         """Commit the block's effects together with this job's completion (or its death, with `dead` as the reason).
@@ -110,7 +118,7 @@ class Attempt:
             ending = self._ending(dead)
             if self._writer is not None and (report := self._writer.waiting(self.claim.key)) is not None:
                 ending = replace(ending, progress=report)
-            recorded = await record(tx, [ending], sqlite=self._database.dialect == "sqlite")
+            recorded = await record(tx, [ending], sqlite=self._database.dialect == "sqlite", freed=tx.touched)
             if recorded != ["recorded"]:
                 STALE_WRITES.labels(queue=self.claim.queue).inc()
                 raise Stale(self.claim.id)

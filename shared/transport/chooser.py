@@ -21,6 +21,7 @@ LOOK_MOST = 1_000
 LAG_US = 50_000  # commits that overtake each other, and clocks that differ
 WIDE_LAG_US = 2 * SECOND_US
 WIDE_LOOK_S = 0.25
+LATER_LOOK_S = 0.1  # at when the next later job is due, while there is enough to do without
 WALK_S = 5.0
 WALK_SHARE = 20  # walking over all flows takes at most one part in so many of the time
 WALK_MOST = 500
@@ -47,6 +48,7 @@ class Chooser:
         self._later_floor = 0
         self._next_due: int | None = None
         self._next_is_known = False
+        self._looked_later_s = float("-inf")
 
     async def reset(self, connection: Connection) -> None:
         """Read again who is under way and what is paused, look again at every flow; buffers keep what they have."""
@@ -65,6 +67,7 @@ class Chooser:
                 self.line.unblock(lane)
         self._later_floor = 0
         self._next_is_known = False
+        self._looked_later_s = float("-inf")
         if self._walk_after is None and self._clock.monotonic_s() >= self._walk_again_s:
             self._walk_after, self._walk_began_s = "", self._clock.monotonic_s()
 
@@ -76,6 +79,8 @@ class Chooser:
 
     async def look(self, connection: Connection, now_us: int) -> None:
         """Take note of what has come to be due."""
+        if not self._next_is_known and self._clock.monotonic_s() - self._looked_later_s >= LATER_LOOK_S:
+            await self._look_later(connection)
         if self._next_is_known and self._next_due is not None and self._next_due <= now_us:
             await self._move_into_line(connection, now_us)
         await self._arrived(connection, now_us)
@@ -111,8 +116,7 @@ class Chooser:
     async def wait_until(self, connection: Connection) -> int | None:
         """The next instant at which something comes to be due by time alone, as far as is known."""
         if not self._next_is_known:
-            self._next_due = await store_line.next_due(connection, self.queue, self._later_floor)
-            self._next_is_known = True
+            await self._look_later(connection)
         soonest = [self._next_due, *self.lanes.late.values()]
         return min((at for at in soonest if at is not None), default=None)
 
@@ -124,6 +128,11 @@ class Chooser:
     def nudged(self) -> None:
         """Somebody wrote to the ledger: what is known of later jobs may be out of date."""
         self._next_is_known = False
+
+    async def _look_later(self, connection: Connection) -> None:
+        self._next_due = await store_line.next_due(connection, self.queue, self._later_floor)
+        self._next_is_known = True
+        self._looked_later_s = self._clock.monotonic_s()
 
     async def _arrived(self, connection: Connection, now_us: int) -> None:
         rows = await store_line.arrived(connection, self.queue, self._after, LOOK_MOST)

@@ -13,22 +13,37 @@ from shared.db.committer import Committer
 from shared.db.engine import Database
 from shared.db.sql import Statement
 from shared.db.tx import Tx
+from shared.kernel.errors import Misconfigured
 from shared.ledger.store_accept import NewJob, accept, new_job
+from shared.ledger.store_unique import Enqueued, accept_unique
 
 
 async def enqueue(tx: Tx, command: Command, *, tenant: str, run_at: int | None = None, **options: Any) -> str:
-    """Accept one command in the caller's transaction; returns the job's id.
+    """Accept one command in the caller's transaction; returns the id of the job that stands for it.
 
     `run_at` is microseconds since the epoch (default: now); options are those of `new_job`. Raises BadInput, TooLarge.
     """
+    return (await enqueue_unique(tx, command, tenant=tenant, run_at=run_at, **options)).id
+
+
+async def enqueue_unique(
+    tx: Tx, command: Command, *, tenant: str, run_at: int | None = None, **options: Any
+) -> Enqueued:
+    """As `enqueue`, and says what was done: `made`, or `kept`, `replaced`, `rescheduled` of one that was there."""
     job = new_job(command, tenant=tenant, now_us=tx.now_us, run_at=run_at, **options)
-    await enqueue_all(tx, [job])
-    return job.id
+    return (await enqueue_all(tx, [job]))[0]
 
 
-async def enqueue_all(tx: Tx, jobs: Sequence[NewJob]) -> None:
-    await accept(tx, jobs)
+async def enqueue_all(tx: Tx, jobs: Sequence[NewJob]) -> list[Enqueued]:
+    """In the order of `jobs`."""
+    plain = [job for job in jobs if job.unique_key is None]
+    await accept(tx, plain)
     tx.touched.update(job.queue for job in jobs)
+    if len(plain) == len(jobs):
+        return [Enqueued(job.id) for job in jobs]
+    unique = [job for job in jobs if job.unique_key is not None]
+    placed = {job.id: one for job, one in zip(unique, await accept_unique(tx, unique), strict=True)}
+    return [placed.get(job.id) or Enqueued(job.id) for job in jobs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +65,11 @@ class Acceptor:
         )
 
     async def submit(self, accepted: Accepted) -> None:
-        """Return once everything in `accepted` is durable."""
+        """Return once everything in `accepted` is durable. Refuses unique jobs: its caller would not hear of which."""
+        if any(job.unique_key is not None for job in accepted.jobs):
+            raise Misconfigured(
+                "a unique job is enqueued in a transaction: `enqueue(tx, …)` says which job stands for it"
+            )
         await self._committer.submit(accepted)
         for queue in {job.queue for job in accepted.jobs}:
             self._wake(queue)

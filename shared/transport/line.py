@@ -75,7 +75,8 @@ class Flow:
 class Line:
     def __init__(self) -> None:
         self._flows: dict[str, Flow] = {}
-        self._known: set[str] = set()  # ids in some buffer, or picked
+        # By id, in some buffer or picked. What a buffer has beside it has moved since, and is passed over.
+        self._known: dict[str, Candidate] = {}
         self._lanes: dict[LaneId, set[str]] = {}  # lane → its flows
         self._blocked: set[LaneId] = set()
         self._rings: list[OrderedDict[str, OrderedDict[str, Flow]]] = [OrderedDict() for _ in range(PRIORITIES)]
@@ -96,8 +97,10 @@ class Line:
     def offer(self, candidates: Iterable[Candidate]) -> None:
         """Jobs that were seen due; those that a flow will read from the ledger in their turn are left there."""
         for candidate in candidates:
+            if not self._is_news(candidate):
+                continue
             flow = self._flow(candidate.flow)
-            if flow is None or candidate.id in self._known or (flow.more and candidate.place > flow.after):
+            if flow is None or (flow.more and candidate.place > flow.after):
                 continue
             self._insert(flow, candidate)
             self._place(flow)
@@ -129,7 +132,7 @@ class Line:
         flow.more = len(candidates) >= limit
         flow.after = candidates[-1].place if candidates else flow.after
         for candidate in candidates:
-            if candidate.id not in self._known:
+            if self._is_news(candidate):
                 self._insert(flow, candidate)
         self._place(flow)
 
@@ -143,8 +146,14 @@ class Line:
             while ring and len(picked) < room:
                 tenant, flows = next(iter(ring.items()))
                 flow = next(iter(flows.values()))
-                if not flow.waiting:
+                while flow.waiting and not self._is_here(flow.waiting[0]):
+                    flow.waiting.popleft()
+                    flow.led = False
+                if not flow.waiting and flow.more:
                     return picked
+                if not flow.waiting:
+                    self._place(flow)
+                    continue
                 if admit(flow.waiting[0]):
                     picked.append(self._take(flow))
                     ring.move_to_end(tenant)
@@ -163,7 +172,7 @@ class Line:
 
     def left(self, picked: Iterable[Candidate]) -> None:
         """What was picked is not in the ledger's line any more."""
-        self._known.difference_update(candidate.id for candidate in picked)
+        self._forget(picked)
 
     def block(self, lane: LaneId) -> None:
         self._blocked.add(lane)
@@ -188,8 +197,8 @@ class Line:
         """
         flow = self._flow(head.flow)
         if flow is not None:
-            self._known.difference_update(candidate.id for candidate in flow.waiting)
-            self._known.add(head.id)
+            self._forget(flow.waiting)
+            self._known[head.id] = head
             flow.waiting, flow.more, flow.after, flow.led, flow.blocked = deque([head]), True, FIRST, True, False
             self._place(flow)
 
@@ -197,10 +206,26 @@ class Line:
         return bool(self._lanes.get(lane))
 
     def _insert(self, flow: Flow, candidate: Candidate) -> None:
-        self._known.add(candidate.id)
+        self._known[candidate.id] = candidate
         beyond = flow.insert(candidate)
         if beyond is not None:
-            self._known.discard(beyond.id)
+            self._forget([beyond])
+
+    def _is_here(self, candidate: Candidate) -> bool:
+        return self._known.get(candidate.id) is candidate
+
+    def _is_news(self, candidate: Candidate) -> bool:
+        """Not known yet, or in another place: somebody has changed its priority or its time."""
+        known = self._known.get(candidate.id)
+        if known is not None and known != candidate:
+            del self._known[candidate.id]
+            return True
+        return known is None
+
+    def _forget(self, candidates: Iterable[Candidate]) -> None:
+        for candidate in candidates:
+            if self._is_here(candidate):
+                del self._known[candidate.id]
 
     def _flow(self, key: str) -> Flow | None:
         flow = self._flows.get(key)

@@ -1,4 +1,6 @@
-"""Names in Redis: the stream, its one consumer group, an entry's one field, the channel that wakes a queue's relay."""
+"""Names in Redis: the stream, its one consumer group, an entry's one field, the channels of a queue:
+one wakes its relay, one tells its workers which jobs somebody wants cancelled.
+"""
 
 from collections.abc import Mapping
 
@@ -23,3 +25,7 @@ def stream(queue: str) -> str:
 
 def wake_channel(queue: str) -> str:
     return f"holdfast:wake:{queue}"
+
+
+def control_channel(queue: str) -> str:
+    return f"holdfast:control:{queue}"

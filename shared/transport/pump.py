@@ -23,6 +23,7 @@ from shared.kernel.logs import get_logger
 from shared.ledger import states
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_claim import claim, own_running
+from shared.transport.control import Control
 from shared.transport.execution import Executor, describe
 from shared.transport.names import GROUP, job_of, stream
 from shared.transport.reconcile import drop_entries, ensure_group
@@ -75,10 +76,12 @@ class Pump:
         self._lost = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
         self._recorder = Recorder(queue, database, wake)
+        self._control = Control(queue, database, redis, self._here, self._cancel_attempt)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain and return; the process may exit after that."""
         watch = asyncio.create_task(self._announce(stop))
+        control = asyncio.create_task(self._control.run())
         try:
             while not stop.is_set():
                 self._lost.clear()
@@ -90,6 +93,8 @@ class Pump:
             await self._drain()
         finally:
             watch.cancel()
+            control.cancel()
+            await asyncio.wait({control}, timeout=CANCEL_GRACE_S)
 
     # Reading and claiming
 
@@ -271,11 +276,22 @@ class Pump:
         for held in ours:
             running = self._running.get(_key(held))
             if running is not None:
-                if held.cancel_requested and running.why is None:
-                    self._cancel(running, "cancel")
+                if held.cancel_requested:
+                    self._cancel_attempt(*_key(held))
             elif held.incarnation == self._incarnation and not self._holds(held.id):
                 now_us = self._database.clock.now_us()
                 self._spawn(self._recorder.record(states.released(held, now_us, "an ambiguous claim")))
+
+    def _here(self) -> set[str]:
+        """What runs here, and what may run here in a moment."""
+        return {job_id for job_id, _ in self._running} | self._claiming
+
+    def _cancel_attempt(self, job_id: str, fence: int) -> bool:
+        """Somebody asked to cancel it. Once is enough: a handler that goes on has its time limit before it."""
+        running = self._running.get((job_id, fence))
+        if running is not None and running.why is None:
+            self._cancel(running, "cancel")
+        return running is not None
 
     def _holds(self, job_id: str) -> bool:
         return job_id in self._claiming or self._recorder.holds(job_id)

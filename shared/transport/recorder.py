@@ -11,7 +11,7 @@ from shared.db.engine import Database
 from shared.kernel.logs import get_logger
 from shared.ledger import states
 from shared.ledger.states import Failure, Transition
-from shared.ledger.store_record import Recorded
+from shared.ledger.store_record import Recorded, is_one_statement
 from shared.ledger.store_record import record as write
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
 
@@ -65,8 +65,12 @@ class Recorder:
         await self._committer.settle()
 
     async def _flush(self, group: Sequence[Transition]) -> Sequence[Recorded]:
-        if self._database.dialect == "postgres" and all(transition.progress is None for transition in group):
-            # one statement writes the group: it is its own transaction
+        sqlite = self._database.dialect == "sqlite"
+        if not sqlite and is_one_statement(group):  # which is its own transaction
             return await write(self._database, group, sqlite=False)
+        freed: set[str] = set()
         async with self._database.transaction() as connection:
-            return await write(connection, group, sqlite=self._database.dialect == "sqlite")
+            verdicts = await write(connection, group, sqlite=sqlite, freed=freed)
+        for queue in freed:
+            self._wake(queue)
+        return verdicts

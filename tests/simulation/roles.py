@@ -10,7 +10,7 @@ from unittest import mock
 from shared.db import committer
 from shared.kernel import ids
 from shared.runtime import beat, incarnation, lifecycle, relay, rescuer, ticker
-from shared.transport import attempt, pump, recorder, wake
+from shared.transport import attempt, control, pump, recorder, wake
 from shared.transport.execution import Executor
 from tests.simulation.database import SimDatabase
 from tests.simulation.process import current_process
@@ -191,7 +191,7 @@ def simulated(world):
     random.seed(world.seed)
     silent = Silent()
     with contextlib.ExitStack() as patches:
-        for module in (committer, pump, recorder, relay, rescuer, incarnation, beat, lifecycle, wake, ticker):
+        for module in (committer, control, pump, recorder, relay, rescuer, incarnation, beat, lifecycle, wake, ticker):
             patches.enter_context(mock.patch.object(module, "log", silent))
         for module, name, stand_in in (
             (ids, "_sequence", Ids(world.clock, world.random)),

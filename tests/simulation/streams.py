@@ -4,6 +4,7 @@ A test runs the same random operations here and on a real Valkey, so that nobody
 """
 
 import asyncio
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ class Server:
         self.streams: dict[str, Stream] = {}
         self.keys: dict[str, str] = {}
         self._waiting: list[asyncio.Future[None]] = []
+        self.listeners: set[Subscription] = set()
 
     def add(self, name, values):
         stream = self.streams.setdefault(name, Stream())
@@ -178,6 +180,14 @@ class SimRedis:
     async def publish(self, channel, data):
         await self._say("publish", lambda: self._process.world.published(data), note=data)
 
+    @asynccontextmanager
+    async def pubsub(self):
+        subscription = Subscription(self._process)
+        try:
+            yield subscription
+        finally:
+            self._server.listeners.discard(subscription)
+
     async def xgroup_create(self, name, group, id="0", mkstream=True):  # noqa: A002 - redis-py's name
         await self._say("xgroup_create", lambda: self._server.create_group(name))
 
@@ -222,6 +232,31 @@ class SimRedis:
         if not found:
             return []
         return [[name.encode(), [(_entry(entry), _fields(pair)) for entry, pair in found]]]
+
+
+class Subscription:
+    """Of one process, to the control channel; it hears of what is said while it is there, or not at all."""
+
+    def __init__(self, process) -> None:
+        self._process = process
+        self.name = process.name
+        self._heard = asyncio.Queue()
+
+    async def subscribe(self, channel):
+        await self._process.reach("redis", "subscribe")
+        self._process.world.redis.listeners.add(self)
+        self._heard.put_nowait({"type": "subscribe", "data": 1})
+
+    async def get_message(self, timeout):  # noqa: ASYNC109 - redis-py's name
+        try:
+            message = await asyncio.wait_for(self._heard.get(), timeout)
+        except TimeoutError:
+            message = None
+        await self._process.awake()
+        return message
+
+    def say(self, job):
+        self._heard.put_nowait({"type": "message", "data": job.encode()})
 
 
 class Pipeline:

@@ -451,6 +451,9 @@ class World:
         if self.witness.open:
             job = self.random.choice(sorted(self.witness.open))
             self.ledger.execute(CANCEL, {"id": job, "tenant": "t1", "now": self.clock.now_us()})
+            for subscription in sorted(self.redis.listeners, key=lambda one: one.name):
+                if self.random.random() < 0.8:
+                    subscription.say(job)
 
     def _retry_dead(self):
         """Somebody tries every dead letter again; its attempts start over, its fence does not."""

@@ -26,6 +26,8 @@ from shared.kernel.ids import new_id
 from shared.kernel.settings import CoreSettings
 from shared.ledger import store_incarnation
 from shared.ledger.audit import audit
+from shared.ledger.store_claim import own_running
+from shared.ledger.store_dead import cancel_job
 from shared.runtime.relay import RelayProcess
 from shared.runtime.resources import Resources, open_resources
 from shared.transport.broker import HoldfastBroker
@@ -75,8 +77,14 @@ class SmallLife:
         self._queue = queue
         self._capacity = capacity
         self.incarnation = ""
+        self._on_running: Any = None
+
+    async def beat(self) -> None:
+        """What the real one's beat does for the jobs that run here."""
+        self._on_running(await own_running(self._database, self.incarnation))
 
     async def begin(self, *, on_lost: Any, on_running: Any) -> str:
+        self._on_running = on_running
         self.incarnation = new_id("inc")
         now_us = self._database.clock.now_us()
         await store_incarnation.born(
@@ -98,6 +106,7 @@ class Engine:
     patience_s: float = 900.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     running: list[asyncio.Task[None]] = field(default_factory=list)
+    life: SmallLife | None = None
 
     @property
     def database(self) -> Database:
@@ -110,9 +119,10 @@ class Engine:
         if relay:
             self.running.append(asyncio.create_task(RelayProcess(self.resources, self.stop).run()))
         if worker:
+            self.life = SmallLife(self.database, self.capacity)
             pump = Pump(
                 queue=QUEUE, database=self.database, redis=self.resources.redis, executor=self.executor(),
-                life=SmallLife(self.database, self.capacity), capacity=self.capacity, drain_limit_s=1.0,
+                life=self.life, capacity=self.capacity, drain_limit_s=1.0,
                 wake=self.resources.waker.wake,
             )  # fmt: skip
             self.running.append(asyncio.create_task(pump.run(self.stop)))
@@ -128,6 +138,14 @@ class Engine:
     async def enqueue(self, *commands: Command, **options: Any) -> list[str]:
         async with self.resources.tx() as tx:
             return [await enqueue(tx, command, tenant="acme", **options) for command in commands]
+
+    async def cancel(self, job_id: str, *, tell: bool = True) -> str | None:
+        """As the API does; returns the state afterwards."""
+        async with self.resources.tx() as tx:
+            found = await cancel_job(tx, "acme", job_id, tx.now_us)
+            if tell and found is not None:
+                tx.after_commit(lambda: self.resources.waker.cancel(QUEUE, job_id))
+        return None if found is None else found.state
 
     async def ended(self, *ids: str) -> list[dict[str, Any]]:
         """The jobs' rows, once all of them have ended."""

@@ -176,3 +176,28 @@ def test_a_lane_that_was_blocked_without_jobs_opens_again():
     unblock_all(line)
     line.offer([candidate(2, lane="x")])
     assert line.pick(1, lambda _: True) == [candidate(2, lane="x")]
+
+
+@given(jobs, st.lists(st.tuples(st.integers(0, 119), st.integers(0, 9), st.integers(0, 60)), max_size=40), st.data())
+def test_whoever_moves_is_served_once_at_the_new_place(given_jobs, moves, data):
+    """Its old place in a buffer is passed over, however often it moves, also back to where it was."""
+    line, ledger = Line(), Ledger(given_jobs)
+    ledger.walk(line)
+    line.offer(given_jobs)
+    served = []
+    for number, priority, run_at in moves:
+        moved = next((job for job in ledger.jobs if job.id == f"job_{number:026d}"), None)
+        if moved is not None:
+            changed = moved._replace(priority=priority, run_at=run_at)
+            ledger.jobs.remove(moved)
+            ledger.jobs.add(changed)
+            line.offer([changed])
+        if data.draw(st.booleans()):
+            waiting = set(ledger.jobs)
+            part = ledger.serve(line, 1)
+            assert all(job in waiting for job in part), "it was served as what it had been"
+            served += part
+    while part := ledger.serve(line, 7):
+        served += part
+    assert sorted(job.id for job in served) == sorted(job.id for job in given_jobs)
+    assert len(line) == 0

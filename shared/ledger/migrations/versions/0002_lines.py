@@ -31,6 +31,8 @@ def upgrade() -> None:
     for column in (
         sa.Column("due", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("waits_for", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("counted", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("on_dead", _TEXT),
         sa.Column("progress", sa.Float()),
         sa.Column("progress_note", sa.Text()),
         sa.Column("progress_at", sa.BigInteger()),
