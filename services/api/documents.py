@@ -32,7 +32,15 @@ def job_line(row: Row, now_us: int) -> dict[str, Any]:
     }
 
 
-def job_document(row: Row, attempts: Sequence[Row], now_us: int, waiting: Mapping[str, Any] | None) -> dict[str, Any]:
+def job_document(
+    row: Row,
+    attempts: Sequence[Row],
+    now_us: int,
+    waiting: Mapping[str, Any] | None,
+    *,
+    children: Mapping[str, int],
+    actions: Sequence[Row],
+) -> dict[str, Any]:
     return {
         **job_line(row, now_us),
         "tenant": row["tenant"],
@@ -44,8 +52,20 @@ def job_document(row: Row, attempts: Sequence[Row], now_us: int, waiting: Mappin
         "progress": shown_progress(row),
         "waiting_for": waiting,
         "cancel_requested_at": rfc3339(row["cancel_requested_at"]),
+        "parent": row["parent"],
+        "children": children_document(row, children) if children else None,
+        "actions": [action_document(action) for action in actions],
         "attempts": [attempt_document(attempt) for attempt in attempts] + running_attempt(row, attempts),
     }
+
+
+def children_document(row: Row, children: Mapping[str, int]) -> dict[str, Any]:
+    """`waits_for`: how many of them have to be done before it may run; `states` are the stored ones."""
+    return {"total": sum(children.values()), "waits_for": row["waits_for"], "states": dict(children)}
+
+
+def action_document(row: Row) -> dict[str, Any]:
+    return {"action": row["action"], "caller": row["caller"], "at": rfc3339(row["at"]), "outcome": row["outcome"]}
 
 
 def attempt_document(row: Row) -> dict[str, Any]:

@@ -1,24 +1,80 @@
-"""Jobs as their tenant sees them, and what may be decided about one: run it again, or do not run it."""
+"""Jobs as their tenant sees them, and what may be decided about one: run it again, change it, or do not run it.
 
-from typing import Annotated, Any, Literal
+Every decision is kept with the job, in the transaction that carries it out.
+"""
 
+from typing import Annotated, Any, Literal, Self
+
+import orjson
 from fastapi import APIRouter, Query
+from fastapi import Body as JsonBody
+from pydantic import Field, field_validator, model_validator
 from starlette.responses import Response
 
 from services.api import store
 from services.api.deps import Held, JobId, JobPage, MayReadJobs, MayWriteJobs
 from services.api.documents import job_document, job_line, waiting_document
+from services.api.edits import checked_args
+from shared.contracts.command import PRIORITIES
 from shared.db.tx import Tx
+from shared.kernel.clock import from_rfc3339, rfc3339
 from shared.kernel.errors import Conflict, NotFound
 from shared.ledger.holds import waiting_for
-from shared.ledger.store_dead import cancel_job, retry_jobs
-from shared.ledger.store_read import list_jobs, read_attempts, read_job
+from shared.ledger.states import shown_state
+from shared.ledger.store_action import note_action, read_actions
+from shared.ledger.store_change import change_waiting
+from shared.ledger.store_dead import cancel_job, read_ended, retry_jobs, set_args
+from shared.ledger.store_read import count_children, list_jobs, read_attempts, read_job
 from shared.ledger.store_waiting import read_facts
-from shared.runtime.bodies import Name
+from shared.runtime.bodies import Body, Name
+from shared.runtime.callers import Caller
 from shared.runtime.idempotency import Idempotent
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 Shown = Literal["scheduled", "queued", "retrying", "running", "completed", "dead", "cancelled"]
+_ENDED = ("dead", "cancelled")
+
+
+class Change(Body):
+    """`run_at` is RFC 3339; one that has passed is now."""
+
+    priority: int | None = Field(None, ge=0, lt=PRIORITIES)
+    run_at: str | None = Field(None, max_length=40)
+
+    @field_validator("run_at")
+    @classmethod
+    def _instant(cls, value: str | None) -> str | None:
+        if value is not None:
+            from_rfc3339(value)
+        return value
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.priority is None and self.run_at is None:
+            raise ValueError("give a priority, a run_at or both")
+        return self
+
+    def run_at_us(self, now_us: int) -> int | None:
+        return None if self.run_at is None else max(now_us, from_rfc3339(self.run_at))
+
+
+class Again(Body):
+    """`args` take the place of all of the job's arguments."""
+
+    args: dict[str, Any] | None = None
+
+
+_CHANGES = {
+    "sooner": {"summary": "Serve it first", "value": {"priority": 0}},
+    "later": {"summary": "At another time", "value": {"run_at": "2026-01-31T12:00:00Z"}},
+}
+_AGAIN = {
+    "as it was": {"summary": "With the arguments that it had", "value": {}},
+    "edited": {
+        "summary": "With other arguments",
+        "value": {"args": {"user_id": "user_01", "email": "ada@example.com", "name": "Ada"}},
+    },
+}
 
 
 @router.get("")
@@ -45,34 +101,85 @@ async def show_job(job_id: JobId, caller: MayReadJobs, resources: Held) -> dict[
     row = await read_job(resources.database, job_id, caller.tenant)
     if row is None:
         raise _unknown(job_id)
-    attempts = await read_attempts(resources.database, job_id)
-    now_us = resources.database.clock.now_us()
-    reason = waiting_document(waiting_for(await read_facts(resources.database, row, now_us)))
-    return job_document(row, attempts, now_us, reason)
+    database = resources.database
+    attempts = await read_attempts(database, job_id)
+    children = await count_children(database, job_id)
+    actions = await read_actions(database, job_id, caller.tenant)
+    now_us = database.clock.now_us()
+    reason = waiting_document(waiting_for(await read_facts(database, row, now_us)))
+    return job_document(row, attempts, now_us, reason, children=children, actions=actions)
 
 
-@router.post("/{job_id}/retry", status_code=202)
-async def retry(job_id: JobId, caller: MayWriteJobs, once: Idempotent) -> Response:
-    """A dead or cancelled job starts over, and keeps the attempts that it has had."""
+@router.patch("/{job_id}", summary="Change a waiting job")
+async def alter(
+    job_id: JobId,
+    body: Annotated[Change, JsonBody(openapi_examples=_CHANGES)],
+    caller: MayWriteJobs,
+    resources: Held,
+) -> dict[str, Any]:
+    """The priority or the time of a job that waits; one that runs or has ended is left alone: 409."""
+    async with resources.tx() as tx:
+        run_at = body.run_at_us(tx.now_us)
+        row = await change_waiting(tx, job_id, tenant=caller.tenant, priority=body.priority, run_at=run_at)
+        if row is None:
+            raise await _why_not(tx, caller.tenant, job_id, "only a waiting job can be changed")
+        changed = {name: getattr(body, name) for name in sorted(body.model_fields_set)}
+        await _note(tx, caller, "change", job_id, changed)
+        tx.after_commit(lambda: resources.waker.changed(row["queue"]))
+        state = shown_state(row["state"], row["run_at"], row["attempt"], tx.now_us)
+        return {"id": job_id, "state": state, "priority": row["priority"], "run_at": rfc3339(row["run_at"])}
+
+
+@router.post("/{job_id}/retry", status_code=202, summary="Run a job again")
+async def retry(
+    job_id: JobId,
+    caller: MayWriteJobs,
+    once: Idempotent,
+    body: Annotated[Again | None, JsonBody(openapi_examples=_AGAIN)] = None,
+) -> Response:
+    """A dead or cancelled job starts over, and keeps the attempts that it has had; with `args`, on other arguments."""
     async with once.tx() as tx:
-        queues = await retry_jobs(tx, caller.tenant, [job_id], tx.now_us, states=("dead", "cancelled"))
+        args = body.args if body is not None else None
+        before = await _edit(tx, caller, job_id, args) if args is not None else {}
+        queues = await retry_jobs(tx, caller.tenant, [job_id], tx.now_us, states=_ENDED)
         if not queues:
             raise await _why_not(tx, caller.tenant, job_id, "only a dead or cancelled job can be retried")
+        await _note(tx, caller, "retry", job_id, before)
         tx.touched.update(queues.values())
         return once.answer(202, {"id": job_id, "state": "queued"}, {"Location": f"/v1/jobs/{job_id}"})
 
 
-@router.post("/{job_id}/cancel", status_code=202)
+@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
 async def cancel(job_id: JobId, caller: MayWriteJobs, once: Idempotent, resources: Held) -> Response:
     """A waiting job is cancelled at once; a running one is asked to end, and completes if it is faster."""
     async with once.tx() as tx:
-        state, lane_queue = await cancel_job(tx, caller.tenant, job_id, tx.now_us)
-        if lane_queue is not None:
-            tx.after_commit(lambda: resources.waker.changed(lane_queue))  # it may have been what its lane waited for
-        if state is None:
+        job = await cancel_job(tx, caller.tenant, job_id, tx.now_us)
+        if job is None:
             raise await _why_not(tx, caller.tenant, job_id, "only a job that has not ended can be cancelled")
-        answer = {"id": job_id, "state": state, "requested": state == "running"}
+        await _note(tx, caller, "cancel", job_id, {"state": job.state})
+        if job.state == "running":
+            tx.after_commit(lambda: resources.waker.cancel(job.queue, job_id))
+        elif job.lane is not None:
+            tx.after_commit(lambda: resources.waker.changed(job.queue))  # it may have been what its lane waited for
+        answer = {"id": job_id, "state": job.state, "requested": job.state == "running"}
         return once.answer(202, answer, {"Location": f"/v1/jobs/{job_id}"})
+
+
+async def _edit(tx: Tx, caller: Caller, job_id: str, args: dict[str, Any]) -> dict[str, Any]:
+    """Give an ended job other arguments; returns what the log keeps of the old ones."""
+    row = await read_ended(tx, caller.tenant, job_id)
+    if row is None or row["state"] not in _ENDED:
+        return {}  # the retry will say why not
+    packed = checked_args(row["task"], args)
+    if not await set_args(tx, caller.tenant, job_id, packed, fence=row["fence"]):
+        raise Conflict(f"{job_id} has been run again meanwhile: look at it first")
+    return {"args_before": orjson.loads(row["args"]), "args": orjson.loads(packed)}
+
+
+async def _note(tx: Tx, caller: Caller, action: str, job_id: str, outcome: dict[str, Any]) -> None:
+    await note_action(
+        tx, tenant=caller.tenant, caller=caller.key_id, action=action, job_id=job_id, outcome=outcome, at_us=tx.now_us
+    )
 
 
 async def _why_not(tx: Tx, tenant: str, job_id: str, rule: str) -> Exception:

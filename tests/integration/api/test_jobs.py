@@ -1,8 +1,11 @@
 """Jobs as people see them, retried and cancelled."""
 
+import asyncio
 import re
 
 import httpx
+import pytest
+from redis.asyncio import Redis
 
 from shared.contracts.commands.api import SendWelcomeEmail
 from shared.db.tx import open_tx
@@ -12,8 +15,9 @@ from shared.ledger.audit import audit
 from shared.ledger.store_accept import new_job
 from shared.runtime.pages import encode
 from shared.transport.enqueue import enqueue_all
-from shared.transport.names import wake_channel
-from tests.integration.http.places import Place, expect_problem
+from shared.transport.family import enqueue_family
+from shared.transport.names import control_channel, wake_channel
+from tests.integration.http.places import Place, expect_problem, on_one_database, pointers
 
 RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 
@@ -135,8 +139,6 @@ async def test_what_cannot_be_retried_is_called_by_the_state_that_is_shown(
 async def test_a_retry_wakes_the_relay(place: Place, client: httpx.AsyncClient) -> None:
     (job,) = await make(place)
     await place.end([job])
-    from redis.asyncio import Redis
-
     redis = Redis.from_url(place.settings.redis_url.get_secret_value())
     async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.subscribe(wake_channel("api"))
@@ -186,3 +188,128 @@ async def test_what_is_no_job_is_not_found(client: httpx.AsyncClient) -> None:
         expect_problem(await client.get(path), 404, "not_found")
         expect_problem(await client.post(path + "/retry"), 404, "not_found")
         expect_problem(await client.post(path + "/cancel", headers={"Idempotency-Key": "k"}), 404, "not_found")
+
+
+async def test_a_waiting_job_takes_another_priority_or_time(place: Place, client: httpx.AsyncClient) -> None:
+    (job,) = await make(place)
+    answer = await client.patch(f"/v1/jobs/{job}", json={"priority": 0})
+    assert (answer.status_code, answer.json()["priority"], answer.json()["state"]) == (200, 0, "queued")
+    answer = await client.patch(f"/v1/jobs/{job}", json={"run_at": "2096-01-31T13:00:00.5+01:00"})
+    assert (answer.json()["run_at"], answer.json()["state"]) == ("2096-01-31T12:00:00.500000Z", "scheduled")
+    answer = await client.patch(f"/v1/jobs/{job}", json={"run_at": "2001-01-31T12:00:00Z", "priority": 9})
+    shown = (await client.get(f"/v1/jobs/{job}")).json()
+    assert (shown["state"], shown["priority"], shown["run_at"]) == ("queued", 9, answer.json()["run_at"])
+    assert shown["run_at"] >= shown["created_at"], "what has passed is now"
+    assert [(one["action"], one["outcome"]) for one in shown["actions"]] == [
+        ("change", {"priority": 0}),
+        ("change", {"run_at": "2096-01-31T13:00:00.5+01:00"}),
+        ("change", {"priority": 9, "run_at": "2001-01-31T12:00:00Z"}),
+    ]
+    assert shown["actions"][0]["caller"].startswith("key_")
+    assert (await audit(place.database)).ok
+
+
+async def test_what_does_not_wait_is_not_changed(place: Place, client: httpx.AsyncClient) -> None:
+    running, dead, other = (await make(place))[0], (await make(place))[0], (await make(place, tenant="globex"))[0]
+    await place.end([running], "running")
+    await place.end([dead])
+    for job, state in ((running, "running"), (dead, "dead")):
+        document = expect_problem(await client.patch(f"/v1/jobs/{job}", json={"priority": 1}), 409, "conflict")
+        assert document["state"] == state
+    expect_problem(await client.patch(f"/v1/jobs/{other}", json={"priority": 1}), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        ({}, ""),
+        ({"priority": 10}, "/priority"),
+        ({"priority": -1}, "/priority"),
+        ({"priority": "1"}, "/priority"),
+        ({"priority": True}, "/priority"),
+        ({"run_at": "tomorrow"}, "/run_at"),
+        ({"run_at": "2026-01-31T12:00:00"}, "/run_at"),
+        ({"run_at": "2026-01-31"}, "/run_at"),
+        ({"run_at": "1960-01-31T12:00:00Z"}, "/run_at"),
+        ({"run_at": 5}, "/run_at"),
+        ({"state": "dead"}, "/state"),
+    ],
+)
+@on_one_database
+async def test_changes_that_make_no_sense_are_told_where(
+    place: Place, client: httpx.AsyncClient, body: dict[str, object], at: str
+) -> None:
+    (job,) = await make(place)
+    document = expect_problem(await client.patch(f"/v1/jobs/{job}", json=body), 422, "invalid")
+    assert pointers(document) == [at]
+
+
+async def test_a_dead_job_is_run_again_with_other_arguments(place: Place, client: httpx.AsyncClient) -> None:
+    (job,) = await make(place)
+    await place.end([job])
+    right = {"user_id": "user_1", "email": "ada@example.com", "name": "Ada"}
+    assert (await client.post(f"/v1/jobs/{job}/retry", json={"args": right})).status_code == 202
+    shown = (await client.get(f"/v1/jobs/{job}")).json()
+    assert (shown["args"], shown["state"]) == (right, "queued")
+    (action,) = shown["actions"]
+    assert action["action"] == "retry"
+    assert action["outcome"] == {"args_before": {**right, "email": "a@b.cd"}, "args": right}
+    expect_problem(await client.post(f"/v1/jobs/{job}/retry", json={"args": right}), 409, "conflict")
+    assert (await audit(place.database)).ok
+
+
+async def test_arguments_that_the_handler_would_not_take_are_refused_and_change_nothing(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    (job,) = await make(place)
+    await place.end([job])
+    wrong = {"user_id": 7, "emial": "ada@example.com", "name": "Ada"}
+    document = expect_problem(await client.post(f"/v1/jobs/{job}/retry", json={"args": wrong}), 422, "invalid")
+    assert sorted(pointers(document)) == ["/args/email", "/args/emial", "/args/user_id"]
+    huge = {"user_id": "u", "email": "a@b.cd", "name": "x" * 400_000}
+    assert (await client.post(f"/v1/jobs/{job}/retry", json={"args": huge})).status_code == 202
+    assert (await client.post(f"/v1/jobs/{job}/cancel")).status_code == 202
+    await place.rows("UPDATE job SET task = 'gone.task' RETURNING id")
+    expect_problem(await client.post(f"/v1/jobs/{job}/retry", json={"args": wrong}), 409, "conflict")
+    shown = (await client.get(f"/v1/jobs/{job}")).json()
+    assert (shown["state"], shown["args"]["user_id"]) == ("cancelled", "u")
+    assert [one["action"] for one in shown["actions"]] == ["retry", "cancel"]
+    for body in ({"args": []}, {"args": {}, "more": 1}, {"arguments": {}}):
+        expect_problem(await client.post(f"/v1/jobs/{job}/retry", json=body), 422, "invalid")
+
+
+async def test_a_cancel_request_is_told_to_the_workers_after_the_commit(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    (job,) = await make(place)
+    await place.end([job], "running")
+    redis = Redis.from_url(place.settings.redis_url.get_secret_value())
+    async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        await subscription.subscribe(control_channel("api"))
+        while await subscription.get_message(timeout=0.1) is not None:
+            pass
+        await client.post(f"/v1/jobs/{job}/cancel")
+        message = None
+        async with asyncio.timeout(5):
+            while message is None:
+                message = await subscription.get_message(timeout=1.0)
+    await redis.aclose()
+    assert message["data"] == job.encode()
+
+
+async def test_a_family_is_shown(place: Place, client: httpx.AsyncClient) -> None:
+    command = SendWelcomeEmail(user_id="user_1", email="a@b.cd", name="Ada")
+    async with open_tx(place.database) as tx:
+        made = await enqueue_family(tx, then=command, children=[command] * 3, tenant="acme")
+    await place.end(made.children[:1], "completed")
+    await place.end(made.children[1:2], "dead")
+    shown = (await client.get(f"/v1/jobs/{made.id}")).json()
+    assert shown["children"] == {"total": 3, "waits_for": 2, "states": {"completed": 1, "dead": 1, "dispatched": 1}}
+    assert shown["waiting_for"] == {"kind": "children", "left": 2}
+    child = (await client.get(f"/v1/jobs/{made.children[0]}")).json()
+    assert (child["parent"], child["children"], shown["parent"]) == (made.id, None, None)
+    expect_problem(await client.post(f"/v1/jobs/{made.id}/retry"), 409, "conflict")
+    await client.post("/v1/dead/discard", json={"ids": [made.children[1]]})
+    await client.post(f"/v1/jobs/{made.children[2]}/cancel")
+    assert (await client.get(f"/v1/jobs/{made.id}")).json()["children"]["waits_for"] == 0
+    assert (await audit(place.database)).ok
