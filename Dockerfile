@@ -25,6 +25,13 @@ RUN test -f "/app/services/${SERVICE:?give --build-arg SERVICE=api|webhooks|medi
  && python -m compileall -q --invalidation-mode checked-hash /app
 
 FROM python:3.13-slim
+# The user has a name because libraries ask for it; the state directory is its own so that a volume put there starts out writable.
+RUN groupadd --gid 10001 holdfast \
+ && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /app --shell /usr/sbin/nologin holdfast \
+ && install -d -o 10001 -g 10001 -m 0700 /var/lib/holdfast
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=code /app /app
+# What differs from build to build comes last: above it, layers are kept, and the user's is one for all images.
 ARG SERVICE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -33,12 +40,6 @@ LABEL org.opencontainers.image.title="holdfast-${SERVICE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
-# The user has a name because libraries ask for it; the state directory is its own so that a volume put there starts out writable.
-RUN groupadd --gid 10001 holdfast \
- && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /app --shell /usr/sbin/nologin holdfast \
- && install -d -o 10001 -g 10001 -m 0700 /var/lib/holdfast
-COPY --from=packages /opt/venv /opt/venv
-COPY --from=code /app /app
 # UVICORN_APP lets one exec-form CMD start whichever app the image holds; no shell stands between the process and its signals.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
