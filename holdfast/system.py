@@ -62,6 +62,7 @@ class System:
         self.valkey.start()
         if self.postgres is not None:
             self.postgres.start()
+        os.umask(0o077)  # what is written from here on holds addresses, mail and uploads
         self.migrate()
         self.api_key = asyncio.run(self._ensure_key())
         self.supervisor.roles = self._roles()
