@@ -62,7 +62,6 @@ class System:
         self.valkey.start()
         if self.postgres is not None:
             self.postgres.start()
-        os.umask(0o077)  # what is written from here on holds addresses, mail and uploads
         self.migrate()
         self.api_key = asyncio.run(self._ensure_key())
         self.supervisor.roles = self._roles()
@@ -72,6 +71,7 @@ class System:
 
     def migrate(self) -> None:
         """Bring the schema to its newest version, once; raises Misconfigured when the database does not let us."""
+        os.umask(0o077)  # what is written from here on holds addresses, mail and uploads
         if not self._migrated:
             asyncio.run(run_upgrade(self.database_url))
             self._migrated = True

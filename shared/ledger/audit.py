@@ -54,7 +54,7 @@ CHECKS: dict[str, str] = {
          WHERE state NOT IN ('ready', 'dispatched', 'running', 'completed', 'dead', 'cancelled')""",
 }  # fmt: skip
 _TALLY = "SELECT coalesce(sum(accepted), 0) AS accepted, coalesce(sum(purged), 0) AS purged FROM job_tally"
-# Asked only when rows are missing: attempts outlive purged jobs, but purging takes the oldest, and these are the newest.
+# Asked only when rows are missing. Attempts outlive purged jobs, but purging takes the oldest; these are the newest.
 _ORPHANS = """
     SELECT a.job_id AS id, max(a.finished_at) AS last FROM job_attempt AS a
      WHERE NOT EXISTS (SELECT 1 FROM job AS j WHERE j.id = a.job_id)
