@@ -19,7 +19,7 @@ from shared.db.failures import is_transient
 from shared.kernel.errors import BadInput, HoldfastError, Unauthenticated
 from shared.kernel.ids import new_id
 from shared.kernel.logs import get_logger, mask
-from shared.runtime.bodies import BodyRefused, not_json
+from shared.runtime.bodies import BodyRefused
 
 MEDIA_TYPE = "application/problem+json"
 JSON = "application/json"
@@ -48,8 +48,6 @@ def from_error(error: Exception) -> Response:
     """The answer for whatever was raised; logs what nobody foresaw."""
     if isinstance(error, BodyRefused):
         error = error.error
-    elif isinstance(error, HTTPException):
-        error = not_json(error.__cause__) or error
     if isinstance(error, HoldfastError):
         return _from_holdfast(error)
     if isinstance(error, RequestValidationError):
@@ -136,6 +134,8 @@ def shown(value: Any, *names: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"
     if value is None or isinstance(value, (bool, int, float)):
+        if value != value:  # noqa: PLR0124 - NaN
+            return "not a number"
         return value if abs(value or 0) < 2**53 else "a number too large"
     text = str(value).encode("utf-8", "backslashreplace").decode()
     for name in names or ("value",):
