@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from shared.db.failures import is_transient
-from shared.kernel.errors import BadInput, HoldfastError, Unauthenticated
+from shared.kernel.errors import BadInput, HoldfastError, Unauthenticated, WrongContentType
 from shared.kernel.ids import new_id
 from shared.kernel.logs import get_logger, mask
 from shared.runtime.bodies import BodyRefused
@@ -81,6 +81,8 @@ def _from_holdfast(error: HoldfastError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="holdfast"'
+    if isinstance(error, WrongContentType):
+        headers["Accept"] = more["expected"]
     if "retry_after_s" in more:
         headers["Retry-After"] = str(more["retry_after_s"])
     if error.status == HTTPStatus.REQUEST_TIMEOUT:
@@ -119,7 +121,7 @@ def _one(item: Mapping[str, Any]) -> dict[str, Any]:
 def _wrong_type(request: Request) -> Response:
     found = shown(request.headers.get("content-type"))
     words = f"the body must be JSON, with Content-Type: {JSON}; found {found or 'none'}"
-    return problem(415, "wrong_content_type", words, headers={"Accept": JSON}, expected=JSON, found=found)
+    return _from_holdfast(WrongContentType(words, expected=JSON, found=found))
 
 
 def pointer(path: list[Any]) -> str:
