@@ -40,8 +40,9 @@ class Place:
     def occupy(self) -> None:
         """Make the folders and take the lock; raises Misconfigured when another system lives here."""
         try:
-            for part in (self.folder, self.state_dir, self.logs, self.mail, self.folder / "media"):
-                part.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)  # the embedded PostgreSQL passes it as a user of its own
+            for part in (self.state_dir, self.logs, self.mail, self.folder / "media"):
+                part.mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(self.folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Misconfigured(f"the data directory {self.folder} cannot be used: {error.strerror}") from None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from pydantic_settings import BaseSettings
 
+from shared.contracts.commands import QUEUES
 from shared.kernel.errors import Misconfigured
 from shared.kernel.settings import CoreSettings, load
 
@@ -40,6 +41,9 @@ def check_settings(env: Mapping[str, str]) -> None:
     kinds: tuple[type[BaseSettings], ...] = (CoreSettings, HttpSettings, ApiSettings, WebhooksSettings, MediaSettings)
     for kind in kinds:
         load(kind)
+    unserved = sorted(set(QUEUES) ^ set(load(CoreSettings).queues or QUEUES))
+    if unserved:
+        raise Misconfigured(f"HOLDFAST_QUEUES: `up` serves every queue ({', '.join(QUEUES)}): leave it out")
     try:
         Box(env["HOLDFAST_MASTER_KEY"])
     except Misconfigured as wrong:

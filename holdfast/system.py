@@ -71,6 +71,7 @@ class System:
 
     def migrate(self) -> None:
         """Bring the schema to its newest version, once; raises Misconfigured when the database does not let us."""
+        os.umask(0o077)  # what is written from here on holds addresses, mail and uploads
         if not self._migrated:
             asyncio.run(run_upgrade(self.database_url))
             self._migrated = True

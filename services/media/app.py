@@ -15,8 +15,6 @@ from shared.ledger.schema import LEDGER
 from shared.runtime.http import build_app
 from shared.runtime.resources import Resources
 
-FORM_OVERHEAD_BYTES = 64 * 1024  # boundaries and headers of a form around a file of the full size
-
 
 def create_app(settings: CoreSettings | None = None, media: MediaSettings | None = None) -> FastAPI:
     """Settings come from the environment unless they are given. Raises Misconfigured."""
@@ -38,5 +36,5 @@ def create_app(settings: CoreSettings | None = None, media: MediaSettings | None
         [assets.router],
         owners=[LEDGER, OWNER],
         opened=opened,
-        body_limits={"/v1/media": chosen.upload_limit_bytes + FORM_OVERHEAD_BYTES},
+        body_limits={"/v1/media": chosen.upload_limit_bytes},
     )

@@ -125,8 +125,8 @@ class _Tally:
 
     def _check(self) -> None:
         if self.size_bytes > self._limit_bytes:
-            text = f"the body has more than {self._limit_bytes} bytes, which is the limit"
-            raise BlobTooLarge(text, limit=self._limit_bytes)
+            text = f"the body is at least {self.size_bytes} bytes, the limit is {self._limit_bytes}"
+            raise BlobTooLarge(text, limit_bytes=self._limit_bytes, found_bytes=self.size_bytes)
 
     async def counted(self) -> AsyncIterator[bytes]:
         try:

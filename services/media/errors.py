@@ -69,7 +69,7 @@ class BlobMissing(NotFound):
 
 
 class BlobTooLarge(TooLarge):
-    code = "too_large"
+    code = "body_too_large"
 
 
 def _signal_name(number: int) -> str:

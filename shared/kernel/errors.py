@@ -6,6 +6,7 @@ HoldfastError
 ├── NotFound          404
 ├── Conflict          409  the state of the thing does not allow it
 ├── TooLarge          413  a named bound was passed
+├── WrongContentType  415  it is called something that is not taken here
 ├── Overloaded        429  a bounded queue is full; `retry_after_s` says when to come back
 ├── Unavailable       503  a part that this needs is not there
 └── Misconfigured     exit 2 of the command line: a setting, a port, a missing dependency
@@ -53,6 +54,14 @@ class Conflict(HoldfastError):
 class TooLarge(HoldfastError):
     status = 413
     code = "too_large"
+
+
+class WrongContentType(HoldfastError):
+    status = 415
+    code = "wrong_content_type"
+
+    def __init__(self, message: str, *, expected: str, found: str | None) -> None:
+        super().__init__(message, expected=expected, found=found)
 
 
 class Overloaded(HoldfastError):

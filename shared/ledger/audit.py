@@ -64,6 +64,12 @@ CHECKS: dict[str, str] = {
          WHERE state NOT IN ('ready', 'dispatched', 'running', 'completed', 'dead', 'cancelled')""",
 }  # fmt: skip
 _TALLY = "SELECT coalesce(sum(accepted), 0) AS accepted, coalesce(sum(purged), 0) AS purged FROM job_tally"
+# Asked only when rows are missing. Attempts outlive purged jobs, but purging takes the oldest; these are the newest.
+_ORPHANS = """
+    SELECT a.job_id AS id, max(a.finished_at) AS last FROM job_attempt AS a
+     WHERE NOT EXISTS (SELECT 1 FROM job AS j WHERE j.id = a.job_id)
+     GROUP BY a.job_id ORDER BY last DESC LIMIT :most
+"""
 _STATES = "SELECT state, count(*) AS n FROM job GROUP BY state"
 
 
@@ -108,4 +114,9 @@ async def audit(database: Database) -> Audit:
             ids = [row.id for row in await connection.execute(text(f"{query} LIMIT {IDS_SHOWN}"))]
             if ids:
                 found.broken[name] = sorted(ids)
+        if found.lost > 0:
+            most = {"most": min(found.lost, IDS_SHOWN)}
+            ids = [row.id for row in await connection.execute(text(_ORPHANS), most)]
+            if ids:
+                found.broken["attempt_without_job"] = sorted(ids)
         return found

@@ -2,9 +2,10 @@
 
 The default bound holds for every route; a route that takes more is named with its own in `build_app(body_limits=…)`.
 Both a declared Content-Length and a streamed body are held to it, the latter while it streams; and it must keep coming:
-no long silence, a slowest rate, a longest time. Heads that never end are for `shared.runtime.heads`. `Body` is the base
-of request models: unknown members are refused, so that a misspelt one is told rather than ignored, and types are those
-of JSON: neither "5" nor true is a number. What JSON has no type for must not be a field: FastAPI hands over lists.
+no long silence, a slowest rate, a longest time. Heads that never end are for `shared.runtime.heads`, what is no JSON
+for `shared.runtime.json_bodies`. `Body` is the base of request models: unknown members are refused, so that a misspelt
+one is told rather than ignored, and types are those of JSON: neither "5" nor true is a number. What JSON has no type
+for must not be a field: it comes as a list.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import Message, Receive
 
-from shared.kernel.errors import BadInput, HoldfastError, TooLarge
+from shared.kernel.errors import HoldfastError, TooLarge
 
 BODY_LIMIT_BYTES = 512 * 1024
 HEADERS_LIMIT_BYTES = 32 * 1024
@@ -28,7 +29,6 @@ BODY_SILENCE_S = 20.0  # between two chunks of a body
 BODY_GRACE_S = 10.0  # after which a body has come at BODY_RATE_MIN_BYTES a second, averaged from its start
 BODY_RATE_MIN_BYTES = 1024
 BODY_TIME_MAX_S = 600.0  # of waiting for one body, however large it may be
-DEPTH_LIMIT = 200  # of the strictest parser; what is nested deeper than any of our documents is refused anyway
 _FIRST_PRINTABLE = 32
 
 
@@ -74,16 +74,6 @@ class BodyRefused(HTTPException):
 class SlowBodyError(HoldfastError):
     status = 408
     code = "slow_body"
-
-
-def not_json(cause: BaseException | None) -> BadInput | None:
-    """What made a parser give up, in words; None for anything else: a mistake of grammar has its own position."""
-    if isinstance(cause, UnicodeDecodeError):
-        byte = cause.object[cause.start]
-        return BadInput(f"the body is not {cause.encoding.upper()}: byte {cause.start} is 0x{byte:02x}", pointer="")
-    if isinstance(cause, RecursionError):
-        return BadInput(f"the body is nested deeper than {DEPTH_LIMIT} levels", pointer="")
-    return None
 
 
 class Limits:

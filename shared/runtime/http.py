@@ -1,8 +1,9 @@
 """The HTTP app that every service is: one gate in front, problems for errors, health and metrics beside its routes.
 
 The gate lets nothing through but health without an API key, to the 404s; and nothing at all while the schema is not one
-that this code works with. Building refuses a POST that takes no idempotency key and a route that names no scope,
-so that neither can be forgotten. The lifespan opens resources and starts no loops: Taskiq runs it in workers as well.
+that this code works with. Building refuses a POST that takes no idempotency key, a route that names no scope and one
+that reads JSON in FastAPI's way, so that none can be forgotten. The lifespan opens resources and starts no loops:
+Taskiq runs it in workers as well.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from shared.runtime.callers import Callers, remember, require
 from shared.runtime.express import Endpoint, express_table
 from shared.runtime.health import Check, health_router
 from shared.runtime.idempotency import Replay, once, once_streamed
+from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.resources import Resources, get_resources, open_resources
 from shared.runtime.schema import SchemaWatch
 from shared.transport.broker import HoldfastBroker
@@ -210,6 +212,8 @@ def _check_routes(router: APIRouter) -> None:
             raise Misconfigured(f"{path} names no scope: add a dependency on require(…)")
         if "POST" in (route.methods or ()) and not takes_key(route):
             raise Misconfigured(f"POST {path} takes no idempotency key: add a parameter of type Idempotent")
+        if route.body_field is not None and not isinstance(route, JsonRoute):
+            raise Misconfigured(f"{path} reads JSON as FastAPI does: make its router with route_class=JsonRoute")
 
 
 def _metrics_router(scrape: Scrape | None, *, keyed: bool) -> APIRouter:

@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from shared.db.failures import is_transient
-from shared.kernel.errors import BadInput, HoldfastError, Unauthenticated
+from shared.kernel.errors import BadInput, HoldfastError, Unauthenticated, WrongContentType
 from shared.kernel.ids import new_id
 from shared.kernel.logs import get_logger, mask
-from shared.runtime.bodies import BodyRefused, not_json
+from shared.runtime.bodies import BodyRefused
 
 MEDIA_TYPE = "application/problem+json"
 JSON = "application/json"
@@ -48,8 +48,6 @@ def from_error(error: Exception) -> Response:
     """The answer for whatever was raised; logs what nobody foresaw."""
     if isinstance(error, BodyRefused):
         error = error.error
-    elif isinstance(error, HTTPException):
-        error = not_json(error.__cause__) or error
     if isinstance(error, HoldfastError):
         return _from_holdfast(error)
     if isinstance(error, RequestValidationError):
@@ -83,6 +81,8 @@ def _from_holdfast(error: HoldfastError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="holdfast"'
+    if isinstance(error, WrongContentType):
+        headers["Accept"] = more["expected"]
     if "retry_after_s" in more:
         headers["Retry-After"] = str(more["retry_after_s"])
     if error.status == HTTPStatus.REQUEST_TIMEOUT:
@@ -121,7 +121,7 @@ def _one(item: Mapping[str, Any]) -> dict[str, Any]:
 def _wrong_type(request: Request) -> Response:
     found = shown(request.headers.get("content-type"))
     words = f"the body must be JSON, with Content-Type: {JSON}; found {found or 'none'}"
-    return problem(415, "wrong_content_type", words, headers={"Accept": JSON}, expected=JSON, found=found)
+    return _from_holdfast(WrongContentType(words, expected=JSON, found=found))
 
 
 def pointer(path: list[Any]) -> str:
@@ -136,6 +136,8 @@ def shown(value: Any, *names: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"
     if value is None or isinstance(value, (bool, int, float)):
+        if value != value:  # noqa: PLR0124 - NaN
+            return "not a number"
         return value if abs(value or 0) < 2**53 else "a number too large"
     text = str(value).encode("utf-8", "backslashreplace").decode()
     for name in names or ("value",):

@@ -23,8 +23,9 @@ from shared.ledger.store_dead import (
 from shared.ledger.store_read import list_jobs
 from shared.runtime.bodies import Body, Name
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.json_bodies import JsonRoute
 
-router = APIRouter(prefix="/dead", tags=["dead letters"])
+router = APIRouter(prefix="/dead", tags=["dead letters"], route_class=JsonRoute)
 Decide = Callable[[Tx, str, Sequence[str], int], Awaitable[dict[str, str]]]
 
 

@@ -15,9 +15,10 @@ from shared.kernel.errors import Conflict, NotFound
 from shared.kernel.ids import new_id
 from shared.runtime.bodies import Body, Line
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.json_bodies import JsonRoute
 from shared.transport.enqueue import enqueue
 
-router = APIRouter(prefix="/users", tags=["users"])
+router = APIRouter(prefix="/users", tags=["users"], route_class=JsonRoute)
 
 
 class NewUser(Body):

@@ -30,8 +30,9 @@ from shared.kernel.errors import Conflict, NotFound
 from shared.kernel.ids import new_id
 from shared.runtime.callers import Caller
 from shared.runtime.idempotency import Idempotent, Once
+from shared.runtime.json_bodies import JsonRoute
 
-router = APIRouter(prefix="/webhooks/endpoints", tags=["webhook endpoints"])
+router = APIRouter(prefix="/webhooks/endpoints", tags=["webhook endpoints"], route_class=JsonRoute)
 IfMatch = Annotated[str | None, Header(description="change it only at this version, an `ETag` of before")]
 TEST_TYPE = "webhooks.endpoint.test"
 

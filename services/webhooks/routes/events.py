@@ -16,9 +16,10 @@ from services.webhooks.publishing import plan
 from shared.kernel.clock import rfc3339
 from shared.kernel.errors import NotFound
 from shared.kernel.ids import new_id
-from shared.runtime.bodies import Body, Line, not_json
+from shared.runtime.bodies import Body, Line
 from shared.runtime.express import express
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.json_bodies import too_deep, utf8
 from shared.runtime.resources import get_resources
 
 router = APIRouter(prefix="/webhooks/events", tags=["webhook events"])
@@ -81,10 +82,6 @@ def read_event(body: bytes) -> GivenEvent:
 
 def _check_text(body: bytes, reason: str) -> None:
     """Raises what the other routes raise: this parser has words of its own for it."""
-    cause: Exception | None = RecursionError() if "recursion limit" in reason else None
-    try:
-        body.decode()
-    except UnicodeDecodeError as wrong:
-        cause = wrong
-    if (refused := not_json(cause)) is not None:
-        raise refused from None
+    utf8(body)
+    if "recursion limit" in reason:
+        raise too_deep()

@@ -20,10 +20,11 @@ from shared.runtime.callers import Callers, require, revoke_key
 from shared.runtime.health import Check
 from shared.runtime.http import HttpSettings, build_app
 from shared.runtime.idempotency import Idempotent, IdempotentStream
+from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.resources import Resources
 from tests.integration.http.places import Place, bearer, client_of, expect_problem, on_one_database, pointers
 
-router = APIRouter(dependencies=[Depends(require("jobs:read"))])
+router = APIRouter(dependencies=[Depends(require("jobs:read"))], route_class=JsonRoute)
 
 
 class Part(Body):
@@ -66,11 +67,24 @@ async def thing(number: int, colour: Annotated[str, Depends(lambda: "red")]) -> 
     return {"number": number, "colour": colour}
 
 
+UNREADABLE = [
+    (b"\xff", "is not UTF-8: byte 0 is 0xff"),
+    ('{"name": "x"}'.encode("utf-16"), "is not UTF-8: byte 0 is 0xff"),
+    ('{"name": "x"}'.encode("utf-16-le"), "UTF-16"),
+    ('{"name": "x"}'.encode("utf-32-be"), "UTF-32"),
+    (b'\xef\xbb\xbf{"name": "x"}', "byte order mark"),
+    (b'{"name": ' + b"1" * 4_301 + b"}", "a number of more than 4300 digits"),
+    (b'{"name": ' + b"[" * 1_900, "nested deeper than 200 levels"),
+    (b'{"name": NaN}', "NaN is not a JSON number"),
+    (b'{"name": "x", "parts": [{"size": 1, "size": 2}]}', 'the member "size" comes twice in one object'),
+]
+
+
 @asynccontextmanager
 async def gated(place: Place, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
     app = build_app(
         "gate", place.settings, [router], owners=[LEDGER], body_limits={"/v1/large": 9_000},
-        http=HttpSettings(body_limit_bytes=2_000), **options,
+        http=HttpSettings(body_limit_bytes=5_000), **options,
     )  # fmt: skip
     async with client_of(app) as client:
         yield client
@@ -231,14 +245,14 @@ async def test_bodies_are_bounded_declared_or_streamed(place: Place) -> None:
 
     headers = bearer(await place.key())
     async with gated(place) as client:
-        declared = await client.post("/v1/whole", content=b"x" * 2_001, headers=headers)
+        declared = await client.post("/v1/whole", content=b"x" * 5_001, headers=headers)
         document = expect_problem(declared, 413, "body_too_large")
-        assert (document["limit_bytes"], document["found_bytes"]) == (2_000, 2_001)
+        assert (document["limit_bytes"], document["found_bytes"]) == (5_000, 5_001)
         json = {**headers, "Content-Type": "application/json"}
         document = expect_problem(
-            await client.post("/v1/whole", content=chunks(4_000), headers=json), 413, "body_too_large"
+            await client.post("/v1/whole", content=chunks(7_000), headers=json), 413, "body_too_large"
         )
-        assert document["limit_bytes"] == 2_000 < document["found_bytes"] <= 2_500
+        assert document["limit_bytes"] == 5_000 < document["found_bytes"] <= 5_500
         raised = await client.post("/v1/large", content=chunks(8_000), headers=headers)
         assert raised.json() == {"size": 8_000}
         expect_problem(await client.post("/v1/large", content=chunks(10_000), headers=headers), 413, "body_too_large")
@@ -283,6 +297,10 @@ async def test_wrong_input_says_what_and_where(place: Place) -> None:
             document = (await client.post("/v1/whole", content=content, headers=json)).json()
             assert document["status"] == 422, content
             assert document["detail"]
+        for content, words in UNREADABLE:
+            document = expect_problem(await client.post("/v1/whole", content=content, headers=json), 422, "invalid")
+            assert words in document["detail"]
+            assert document["errors"] == [{"in": "body", "pointer": "", "message": document["detail"]}]
         for kind in ("text/plain", "application/x-www-form-urlencoded", None):
             typed = {**headers, "Content-Type": kind} if kind else headers
             answer = await client.post("/v1/whole", content=b'{"name": "x"}', headers=typed)
@@ -328,6 +346,7 @@ async def test_head_is_answered_as_get_without_a_body(place: Place) -> None:
 @on_one_database
 def test_what_forgets_its_scope_or_its_key_is_not_built(place: Place) -> None:
     forgetful, nameless = APIRouter(dependencies=[Depends(require("jobs:read"))]), APIRouter()
+    lenient = APIRouter(dependencies=[Depends(require("jobs:read"))])
 
     @forgetful.post("/x")
     async def unguarded() -> None: ...
@@ -335,7 +354,12 @@ def test_what_forgets_its_scope_or_its_key_is_not_built(place: Place) -> None:
     @nameless.get("/y")
     async def unscoped() -> None: ...
 
+    @lenient.patch("/z")
+    async def unread(_: Whole) -> None: ...
+
     with pytest.raises(Misconfigured, match="POST /x takes no idempotency key"):
         build_app("x", place.settings, [forgetful], owners=[LEDGER], http=HttpSettings())
     with pytest.raises(Misconfigured, match="/y names no scope"):
         build_app("y", place.settings, [nameless], owners=[LEDGER], http=HttpSettings())
+    with pytest.raises(Misconfigured, match="/z reads JSON as FastAPI does"):
+        build_app("z", place.settings, [lenient], owners=[LEDGER], http=HttpSettings())

@@ -20,11 +20,12 @@ from shared.runtime.bodies import Body
 from shared.runtime.callers import Caller, require
 from shared.runtime.http import HttpSettings, build_app
 from shared.runtime.idempotency import REPLAYED, Idempotent, IdempotentStream
+from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.resources import get_resources
 from shared.transport.enqueue import Accepted, enqueue
 from tests.integration.http.places import Place, bearer, client_of, expect_problem, on_one_database
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 May = Annotated[Caller, Depends(require("users:write"))]
 
 

@@ -13,11 +13,12 @@ from shared.runtime import bodies
 from tests.integration.http.places import Place, client_of, expect_problem, on_one_database, place
 
 __all__ = ["place"]
+LIMIT_BYTES = 2_000
 
 
 @pytest.fixture
 async def client(place: Place, tmp_path: Path):
-    app = create_app(place.settings, MediaSettings(storage_url=str(tmp_path / "media")))
+    app = create_app(place.settings, MediaSettings(storage_url=str(tmp_path / "media"), upload_limit_bytes=LIMIT_BYTES))
     async with client_of(app, await place.key()) as client:
         yield client
 
@@ -39,6 +40,62 @@ async def test_an_upload_that_drips_is_cut_and_leaves_nothing(
     assert answer.headers["connection"] == "close"
     assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
     assert await place.rows("SELECT id FROM media_assets") == []
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    ("files", "code", "words"),
+    [
+        ([("a", ("a.jpg", b"a")), ("b", ("b.jpg", b"b"))], "not_one_file", "more than one file"),
+        ([("a", (None, b"a"))], "not_one_file", "0 files"),
+        ([(f"f{number}", (None, b"x")) for number in range(9)], "unreadable_form", "Too many fields"),
+    ],
+)
+async def test_a_form_without_exactly_one_file_is_refused(
+    place: Place, client: httpx.AsyncClient, files: list[tuple[str, tuple[str, bytes]]], code: str, words: str
+) -> None:
+    document = expect_problem(await client.post("/v1/media", files=files), 422, code)
+    assert words in document["detail"]
+    assert await place.rows("SELECT id FROM media_assets") == []
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/form-data; boundary=x", b"no form"),
+        ("multipart/form-data; boundary=x", b""),
+    ],
+)
+async def test_a_form_that_is_none_is_told_so(client: httpx.AsyncClient, kind: str, content: bytes) -> None:
+    answer = await client.post("/v1/media", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["code"] in ("unreadable_form", "not_one_file")
+    assert "form" in answer.json()["detail"]
+
+
+@on_one_database
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "Application/JSON; charset=utf-8"])
+async def test_what_is_called_no_file_is_refused_at_once(place: Place, client: httpx.AsyncClient, kind: str) -> None:
+    answer = await client.post("/v1/media", content=b"\xff\xd8", headers={"Content-Type": kind})
+    document = expect_problem(answer, 415, "wrong_content_type")
+    assert document["found"] == kind.partition(";")[0].lower()
+    assert answer.headers["accept"] == document["expected"]
+    assert "--data-binary" in document["detail"]
+    assert await place.rows("SELECT id FROM media_assets") == []
+
+
+@on_one_database
+@pytest.mark.parametrize("size", [LIMIT_BYTES + 1, LIMIT_BYTES + 1_000, LIMIT_BYTES + 100_000])
+async def test_what_is_too_large_is_told_with_one_limit_and_one_code(client: httpx.AsyncClient, size: int) -> None:
+    async def streamed():
+        yield b"x" * size
+
+    for options in ({"content": b"x" * size}, {"content": streamed()}, {"files": {"f": ("f", b"x" * size)}}):
+        document = expect_problem(await client.post("/v1/media", **options), 413, "body_too_large")
+        assert document["limit_bytes"] == LIMIT_BYTES < document["found_bytes"]
+        assert f"the limit is {LIMIT_BYTES}" in document["detail"]
 
 
 @on_one_database

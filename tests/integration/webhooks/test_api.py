@@ -199,6 +199,11 @@ async def test_what_is_no_json_at_all_is_told_in_the_same_words_everywhere(offic
     for body, words in (
         (b'{"type": "\xe9"}', "the body is not UTF-8: byte 10 is 0xe9"),
         (b'{"data": ' + b"[" * 5_000, "the body is nested deeper than 200 levels"),
+        (b'\xef\xbb\xbf{"type": "a.b"}', "the body begins with a byte order mark: send UTF-8 without one"),
+        (
+            '{"type": "a.b"}'.encode("utf-16-le"),
+            "the body is not UTF-8: a NUL among its first bytes looks like UTF-16 or UTF-32",
+        ),
     ):
         response = await office.client.post(path, content=body, headers={"Content-Type": "application/json"})
         assert (response.status_code, response.json()["detail"]) == (422, words)
