@@ -4,6 +4,7 @@ Exit codes: 0 it holds or is done, 1 it does not hold (audit, demo) or was refus
 """
 
 import asyncio
+import json
 import os
 import sys
 from typing import Annotated, Any
@@ -150,9 +151,36 @@ def jobs_show(job_id: str, *, as_json: Json = False) -> None:
 
 
 @jobs.command("retry")
-def jobs_retry(job_id: str, *, as_json: Json = False) -> None:
+def jobs_retry(
+    job_id: str,
+    args: Annotated[str | None, typer.Option(help="JSON that takes the place of all of its arguments")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
     """Run a dead or cancelled job again."""
-    _told(connect().post(f"/v1/jobs/{_segment(job_id)}/retry"), as_json=as_json)
+    body = None if args is None else {"args": _object(args)}
+    _told(connect().post(f"/v1/jobs/{_segment(job_id)}/retry", body), as_json=as_json)
+
+
+@jobs.command("cancel")
+def jobs_cancel(job_id: str, *, as_json: Json = False) -> None:
+    """Cancel a waiting job, or ask a running one to end."""
+    answer = connect().post(f"/v1/jobs/{_segment(job_id)}/cancel")
+    if answer["requested"] and not as_json:
+        show.console.print(f"{job_id} is running: its worker was asked to end it")
+        return
+    _told(answer, as_json=as_json)
+
+
+@jobs.command("priority")
+def jobs_priority(
+    job_id: str,
+    priority: Annotated[int, typer.Argument(min=0, max=9, help="0 is served first")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Serve a waiting job earlier or later."""
+    _told(connect().patch(f"/v1/jobs/{_segment(job_id)}", {"priority": priority}), as_json=as_json)
 
 
 @dead.command("list")
@@ -194,6 +222,16 @@ def _segment(job_id: str) -> str:
     if not job_id.strip():
         raise Misconfigured("a job's id is needed: `holdfast jobs list` shows them")
     return quote(job_id, safe="")
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as wrong:
+        raise Misconfigured(f"--args is not JSON: {wrong}") from None
+    if not isinstance(found, dict):
+        raise Misconfigured("--args must be a JSON object: the job's arguments by name")
+    return found
 
 
 def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[str, Any]:

@@ -30,6 +30,9 @@ class Client:
     def delete(self, path: str) -> None:
         self._ask("DELETE", path)
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self._ask("PATCH", path, json=body)
+
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
             answer = self._http.request(method, path, **options)

@@ -106,6 +106,18 @@ def test_jobs_retry(cli: Run, http: httpx.Client, dead: list[str], done: str) ->
     assert "is completed" in said.sentence
 
 
+def test_jobs_decide(cli: Run, dead: list[str], done: str) -> None:
+    for words in (("jobs", "cancel", done), ("jobs", "priority", done, "0")):
+        said = cli(*words)
+        assert said.code == 1
+        assert "is completed" in said.err
+    for args, words in (('{"no": 1}', "/args/no"), ("[1]", "must be a JSON object"), ("{", "is not JSON")):
+        said = cli("jobs", "retry", dead[0], "--args", args)
+        assert said.code == (1 if "no" in args else 2)
+        assert words in said.err
+    assert cli("jobs", "priority", done, "10").code == 2
+
+
 def test_dead_list_and_show(cli: Run, dead: list[str]) -> None:
     page = cli("dead", "list", "--json", "--limit", "100").json
     assert {item["id"] for item in page["items"]} >= set(dead[1:])
