@@ -29,8 +29,9 @@ from shared.ledger.store_waiting import read_facts
 from shared.runtime.bodies import Body, Name
 from shared.runtime.callers import Caller
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.json_bodies import JsonRoute
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 Shown = Literal["scheduled", "queued", "retrying", "running", "completed", "dead", "cancelled"]
 _ENDED = ("dead", "cancelled")
 

@@ -20,9 +20,10 @@ from shared.kernel.errors import NotFound
 from shared.ledger import store_limits as store
 from shared.runtime.bodies import Body
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.resources import Resources
 
-router = APIRouter(prefix="/lanes", tags=["lanes"])
+router = APIRouter(prefix="/lanes", tags=["lanes"], route_class=JsonRoute)
 
 
 class Limits(Body):

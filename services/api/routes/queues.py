@@ -13,9 +13,10 @@ from shared.kernel.logs import get_logger
 from shared.ledger import store_pause as store
 from shared.ledger.store_backlog import read_backlog
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.resources import Resources
 
-router = APIRouter(prefix="/queues", tags=["queues"])
+router = APIRouter(prefix="/queues", tags=["queues"], route_class=JsonRoute)
 log = get_logger(__name__)
 _BACKLOG = {"backlog": 42, "oldest_age_s": 3.2, "paused": False, "paused_at": None}
 _PAUSED = {"name": "webhooks", "paused": True, "paused_at": "2026-01-31T12:00:00.123456Z"}

@@ -27,10 +27,11 @@ from shared.ledger.store_schedule import (
 )
 from shared.runtime.callers import Caller
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.ticker import job_of
 from shared.transport.enqueue import enqueue_all
 
-router = APIRouter(prefix="/schedules", tags=["schedules"])
+router = APIRouter(prefix="/schedules", tags=["schedules"], route_class=JsonRoute)
 ScheduleId = Annotated[
     str,
     Path(
