@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.api.mail import Mailer
-from services.api.routes import dead, jobs, lanes, queues, schedules, users
+from services.api.routes import actions, dead, jobs, lanes, queues, schedules, users
 from services.api.schema import OWNER
 from services.api.settings import ApiSettings
 from shared.contracts.commands import QUEUES
 from shared.kernel.settings import CoreSettings, load
 from shared.ledger.schema import LEDGER
 from shared.ledger.store_backlog import read_backlog
-from shared.ledger.store_dead import count_dead
+from shared.ledger.store_inbox import count_dead
 from shared.runtime import metrics
 from shared.runtime.http import build_app
 from shared.runtime.resources import Resources
@@ -32,7 +32,7 @@ def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = N
     return build_app(
         "Holdfast api",
         settings or load(CoreSettings),
-        [users.router, jobs.router, dead.router, queues.router, lanes.router, schedules.router],
+        [users.router, jobs.router, dead.router, actions.router, queues.router, lanes.router, schedules.router],
         owners=[LEDGER, OWNER],
         opened=opened,
         scrape=measure_queues,
