@@ -206,9 +206,33 @@ Task = Annotated[str | None, typer.Option(help="every dead letter of this task")
 
 
 @dead.command("retry")
-def dead_retry(ids: Ids = None, group: Group = None, task: Task = None, *, as_json: Json = False) -> None:
+def dead_retry(
+    ids: Ids = None,
+    group: Group = None,
+    task: Task = None,
+    canary: Annotated[int | None, typer.Option(help="so many first, the rest if those complete")] = None,
+    args: Annotated[str | None, typer.Option(help="JSON that replaces the arguments of the ids")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
     """Bring dead letters back."""
-    _told(connect().post("/v1/dead/retry", _chosen(ids, group, task)), as_json=as_json)
+    body = _chosen(ids, group, task)
+    if canary is not None:
+        body["canary"] = canary
+    if args is not None:
+        body["args"] = _json_object(args)
+    _told(connect().post("/v1/dead/retry", body), as_json=as_json)
+
+
+@dead.command("actions")
+def dead_actions(limit: int = 50, *, as_json: Json = False) -> None:
+    """What was decided, by whom and when."""
+    page = connect().get("/v1/actions", limit=limit)
+    if as_json:
+        show.as_json(page)
+        return
+    rows = [{**item, "count": item["outcome"].get("count", "")} for item in page["items"]]
+    show.table(rows, ["at", "action", "count", "caller", "job", "id"], empty="nothing was decided")
 
 
 @dead.command("discard")
@@ -243,9 +267,22 @@ def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[
     return {"group": group} if group else {"filter": {"task": task}}
 
 
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as wrong:
+        raise Misconfigured(f"--args is no JSON: {wrong}") from None
+    if not isinstance(found, dict):
+        raise Misconfigured("--args must be a JSON object, with all of the job's arguments")
+    return found
+
+
 def _told(answer: Any, *, as_json: bool) -> None:
     if as_json:
         show.as_json(answer)
+    elif "canaries" in answer:
+        print(f"{len(answer['canaries'])} canaries are on their way: {', '.join(answer['canaries'])}")
+        print(f"the rest follows if they complete: holdfast jobs show {answer['job']}")
     elif "state" in answer:
         show.console.print(f"{answer['id']} is {answer['state']}")
     else:

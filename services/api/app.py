@@ -6,17 +6,18 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.api.mail import Mailer
-from services.api.routes import dead, jobs, lanes, queues, schedules, users
+from services.api.routes import actions, dead, following, jobs, lanes, queues, schedules, users
 from services.api.schema import OWNER
 from services.api.settings import ApiSettings
 from shared.contracts.commands import QUEUES
 from shared.kernel.settings import CoreSettings, load
 from shared.ledger.schema import LEDGER
 from shared.ledger.store_backlog import read_backlog
-from shared.ledger.store_dead import count_dead
+from shared.ledger.store_inbox import count_dead
 from shared.runtime import metrics
 from shared.runtime.http import build_app
 from shared.runtime.resources import Resources
+from shared.runtime.watch import JobWatch
 
 
 def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = None) -> FastAPI:
@@ -24,15 +25,29 @@ def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = N
     chosen = api or load(ApiSettings)
 
     @asynccontextmanager
-    async def opened(app: FastAPI, _: Resources) -> AsyncIterator[None]:
+    async def opened(app: FastAPI, held: Resources) -> AsyncIterator[None]:
         app.state.api_settings = chosen
         app.state.mailer = Mailer(chosen)
-        yield
+        watch = JobWatch(held.database, most=chosen.watchers_max, most_of_caller=chosen.watchers_per_key)
+        app.state.watch = watch
+        try:
+            yield
+        finally:
+            await watch.close()
 
     return build_app(
         "Holdfast api",
         settings or load(CoreSettings),
-        [users.router, jobs.router, dead.router, queues.router, lanes.router, schedules.router],
+        [
+            users.router,
+            jobs.router,
+            following.router,
+            dead.router,
+            actions.router,
+            queues.router,
+            lanes.router,
+            schedules.router,
+        ],
         owners=[LEDGER, OWNER],
         opened=opened,
         scrape=measure_queues,

@@ -15,6 +15,7 @@ from shared.runtime.callers import Caller, require
 from shared.runtime.pages import Page, pages_of, pages_of_keys
 from shared.runtime.paths import id_in_path
 from shared.runtime.resources import Resources, get_resources
+from shared.runtime.watch import JobWatch
 from shared.transport.attempt import Attempt, get_attempt
 
 
@@ -45,14 +46,27 @@ def _lane(name: str) -> str:
     return name
 
 
+async def held_watch(request: Request) -> JobWatch:
+    watch: JobWatch = request.app.state.watch
+    return watch
+
+
+async def held_settings(request: Request) -> ApiSettings:
+    return get_settings(request)
+
+
 # Routes
 QueueName = Annotated[str, AfterValidator(_queue)]
 LaneName = Annotated[str, AfterValidator(_lane)]
 LanePage = Annotated[Page, pages_of_keys(1_200)]  # a queue, and a lane's name in UTF-8
 JobId = Annotated[str, id_in_path("job", "job")]
 UserId = Annotated[str, id_in_path("user", "user")]
+ActionId = Annotated[str, id_in_path("act", "action")]
 JobPage = Annotated[Page, pages_of("job")]
+ActionPage = Annotated[Page, pages_of("act")]
 Held = Annotated[Resources, Depends(held)]
+HeldWatch = Annotated[JobWatch, Depends(held_watch)]
+HeldSettings = Annotated[ApiSettings, Depends(held_settings)]
 MayReadJobs = Annotated[Caller, Depends(require("jobs:read"))]
 MayWriteJobs = Annotated[Caller, Depends(require("jobs:write"))]
 MayReadDead = Annotated[Caller, Depends(require("dead:read"))]

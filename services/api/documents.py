@@ -13,6 +13,7 @@ from shared.ledger.store_schedule import CODE
 
 Row = Mapping[str, Any]
 NEXT_TICKS = 5
+IDS_SHOWN = 20
 _INSTANTS = frozenset({"until", "since", "next_at"})
 
 
@@ -119,12 +120,14 @@ def group_name(task: str, fingerprint: str) -> str:
 
 
 def group_document(row: Row) -> dict[str, Any]:
+    """`at_least`: there are more letters than were counted. The error is that of the latest."""
     return {
         "group": group_name(row["task"], row["fingerprint"]),
         "task": row["task"],
         "queue": row["queue"],
         "error": {"type": row["error_type"], "message": row["error_message"]},
         "count": row["count"],
+        "at_least": row["at_least"],
         "first_seen": rfc3339(row["first_seen"]),
         "last_seen": rfc3339(row["last_seen"]),
     }
@@ -156,3 +159,28 @@ def tick_document(row: Row) -> dict[str, Any]:
     """`job` is null when the tick made none; `state` is null when its job has been purged. `missed` came before it."""
     shown = row["state"] and shown_state(row["state"], row["run_at"], row["attempt"], row["run_at"])
     return {"tick_at": rfc3339(row["tick_at"]), "job": row["job_id"], "state": shown, "missed": row["missed"]}
+
+
+def action_line(row: Row) -> dict[str, Any]:
+    """One line of the list of actions: of long lists of ids only the first."""
+    return action_entry({**row, "target": _first_ids(row["target"]), "outcome": _first_ids(row["outcome"])})
+
+
+def action_entry(row: Row) -> dict[str, Any]:
+    """`caller` is an API key's id, or that of the job that acted for one; `job` where it was about one job."""
+    return {
+        "id": row["id"],
+        "at": rfc3339(row["at"]),
+        "caller": row["caller"],
+        "action": row["action"],
+        "job": row["job_id"],
+        "target": row["target"],
+        "outcome": row["outcome"],
+    }
+
+
+def _first_ids(value: dict[str, Any]) -> dict[str, Any]:
+    ids = value.get("ids")
+    if not isinstance(ids, list) or len(ids) <= IDS_SHOWN:
+        return value
+    return {**value, "ids": ids[:IDS_SHOWN], "ids_left_out": len(ids) - IDS_SHOWN}

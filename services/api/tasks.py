@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from services.api.canary import judge, rest_of
 from services.api.deps import TheirMailer, TheirResources, TheirSettings, ThisAttempt
+from services.api.inbox import retry_batches
 from services.api.mail import MailRefused, compose
 from services.api.upkeep import purge
 from shared.contracts.command import Command
-from shared.contracts.commands.api import PurgeHistory, SendWelcomeEmail
+from shared.contracts.commands.api import PurgeHistory, RetryRest, SendWelcomeEmail
 from shared.kernel.errors import BadInput
+from shared.ledger.store_dead import known_states
 from shared.transport.attempt import Dead, Retry
 
 WELCOME = "Hello {name},\n\nyour account is ready.\n"
@@ -34,4 +37,24 @@ async def purge_history(_: PurgeHistory, resources: TheirResources, settings: Th
     return (await purge(resources, settings)).as_result()
 
 
-TASKS: dict[type[Command], Callable[..., Any]] = {SendWelcomeEmail: send_welcome, PurgeHistory: purge_history}
+async def retry_rest(command: RetryRest, attempt: ThisAttempt, resources: TheirResources) -> dict[str, Any]:
+    """Polls by `Retry`: between two looks nothing is held, and a deploy or a crash in between changes nothing."""
+    states = await known_states(resources.database, attempt.tenant, command.canaries)
+    found = judge(
+        command, states, now_us=resources.database.clock.now_us(), number=attempt.number, last=attempt.is_last
+    )
+    if found.wait_s is not None:
+        raise Retry(found.wait_s, found.words)
+    if found.outcome != "retried":
+        return found.result()
+    retried, more = await retry_batches(resources, attempt.tenant, rest_of(command), by=attempt.job_id)
+    if more:
+        raise Retry(0.1, f"{retried} retried in this attempt, and there are more")
+    return {**found.result(), "retried": retried}
+
+
+TASKS: dict[type[Command], Callable[..., Any]] = {
+    SendWelcomeEmail: send_welcome,
+    PurgeHistory: purge_history,
+    RetryRest: retry_rest,
+}

@@ -54,6 +54,15 @@ class Job(Table, table=True):
         Index("ix_job_dispatched", "queue", "id", **_where("state = 'dispatched'")),
         Index("ix_job_running", "incarnation", "id", **_where("state = 'running'")),
         Index("ix_job_dead", "tenant", "id", **_where("state = 'dead'")),
+        Index(
+            "ix_job_alike",
+            "tenant",
+            "task",
+            "error_fingerprint",
+            "finished_at",
+            "id",
+            **_where("state = 'dead'"),
+        ),
         Index("ix_job_finished", "finished_at", "id", **_where("state IN ('completed', 'cancelled')")),
         Index("ix_job_tenant", "tenant", "id"),
     )

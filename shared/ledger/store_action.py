@@ -29,6 +29,12 @@ _OF_JOB = text(
      WHERE job_id = :job_id AND job_id IS NOT NULL AND tenant = :tenant ORDER BY id DESC LIMIT :most
     """
 )
+_COLUMNS = "SELECT id, caller, action, job_id, target, outcome, at FROM job_action WHERE tenant = :tenant"
+_PAGES = {
+    False: text(f"{_COLUMNS} ORDER BY id DESC LIMIT :limit"),
+    True: text(f"{_COLUMNS} AND id < :before ORDER BY id DESC LIMIT :limit"),
+}
+_ONE = text(f"{_COLUMNS} AND id = :id")
 
 
 async def note_action(
@@ -42,7 +48,10 @@ async def note_action(
     target: Mapping[str, Any] | None = None,
     outcome: Mapping[str, Any] | None = None,
 ) -> str:
-    """`caller` is an API key's id; `action` a verb (`cancel`, `retry`, `change`, `discard`). Returns its id."""
+    """`caller` is an API key's id; `action` a verb (`cancel`, `retry`, `change`, `discard`). Returns its id.
+
+    Where a job acts for a caller, the job's id is the caller: who made that job stands in an action of its own.
+    """
     action_id = new_id("act")
     aim: Mapping[str, Any] = {"ids": [job_id]} if target is None and job_id is not None else target or {}
     values = {
@@ -59,3 +68,23 @@ async def read_actions(database: Database, job_id: str, tenant: str) -> Sequence
         values = {"job_id": job_id, "tenant": tenant, "most": SHOWN_MOST}
         rows = [dict(row) for row in (await connection.execute(_OF_JOB, values)).mappings()]
     return [{**row, "outcome": orjson.loads(row["outcome"])} for row in rows[::-1]]
+
+
+async def list_actions(
+    database: Database, tenant: str, *, before: str | None = None, limit: int = 50
+) -> Sequence[Mapping[str, Any]]:
+    """All of a tenant, newest first, from before the cursor."""
+    after = {} if before is None else {"before": before}
+    async with database.reader.connect() as connection:
+        found = await connection.execute(_PAGES[before is not None], {"tenant": tenant, "limit": limit, **after})
+        return [_read(dict(row)) for row in found.mappings()]
+
+
+async def read_action(database: Database, action_id: str, tenant: str) -> Mapping[str, Any] | None:
+    async with database.reader.connect() as connection:
+        row = (await connection.execute(_ONE, {"id": action_id, "tenant": tenant})).mappings().first()
+    return _read(dict(row)) if row else None
+
+
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "target": orjson.loads(row["target"]), "outcome": orjson.loads(row["outcome"])}

@@ -5,18 +5,13 @@ goes on rising, so a late result of an earlier run is still refused. A discarded
 for retention to purge, so that accepted = rows + purged holds. Every statement is bounded, and touches one tenant.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import text
-
-from shared.db.engine import Database
 from shared.db.sql import Connection, Row, Statement
 from shared.ledger.store_family import count_ends
 
 DECIDE_LIMIT = 1_000  # jobs of one decision: it commits within a Tx's time
-GROUPS_LIMIT = 50
 
 RETRY = Statement(
     "retry_jobs",
@@ -65,37 +60,6 @@ SET_ARGS = Statement(
 )
 ENDED = Statement("ended_job", "SELECT id, task, args, fence, state FROM job WHERE id = :id AND tenant = :tenant")
 KNOWN = Statement("known_jobs", "SELECT id, state FROM job WHERE id {any:ids} AND tenant = :tenant")
-# `error_fingerprint` is NULL or '' where nothing told failures apart.
-DEAD_MATCHES = Statement(
-    "dead_matches",
-    """
-    SELECT id FROM job
-     WHERE tenant = :tenant AND state = 'dead'
-       AND (CAST(:task AS text) IS NULL OR task = :task) AND (CAST(:queue AS text) IS NULL OR queue = :queue)
-       AND (CAST(:fingerprint AS text) IS NULL OR coalesce(error_fingerprint, '') = :fingerprint)
-     ORDER BY id LIMIT :limit
-    """,
-)
-_GROUPS = text(
-    """
-    SELECT task, queue, coalesce(error_fingerprint, '') AS fingerprint, max(error_type) AS error_type,
-           max(error_message) AS error_message, count(*) AS count, min(finished_at) AS first_seen,
-           max(finished_at) AS last_seen
-      FROM job WHERE tenant = :tenant AND state = 'dead'
-     GROUP BY task, queue, coalesce(error_fingerprint, '')
-     ORDER BY count(*) DESC, max(finished_at) DESC LIMIT :limit
-    """
-)
-_OPEN = text("SELECT count(*) AS count FROM job WHERE state = 'dead'")
-
-
-@dataclass(frozen=True, slots=True)
-class Matching:
-    """Which dead letters: all of the tenant, narrowed by what is given."""
-
-    task: str | None = None
-    queue: str | None = None
-    fingerprint: str | None = None
 
 
 class Cancelled(NamedTuple):
@@ -151,25 +115,3 @@ async def set_args(connection: Connection, tenant: str, job_id: str, args: str, 
 async def known_states(connection: Connection, tenant: str, ids: Sequence[str]) -> dict[str, str]:
     """The stored state of each id that the tenant has."""
     return {row["id"]: row["state"] for row in await connection.fetch(KNOWN, {"ids": sorted(ids), "tenant": tenant})}
-
-
-async def dead_matching(connection: Connection, tenant: str, matching: Matching) -> tuple[list[str], bool]:
-    """The oldest DECIDE_LIMIT of them, and whether there are more."""
-    values = {
-        "tenant": tenant, "task": matching.task, "queue": matching.queue, "fingerprint": matching.fingerprint,
-        "limit": DECIDE_LIMIT + 1,
-    }  # fmt: skip
-    ids = [row["id"] for row in await connection.fetch(DEAD_MATCHES, values)]
-    return ids[:DECIDE_LIMIT], len(ids) > DECIDE_LIMIT
-
-
-async def dead_groups(database: Database, tenant: str) -> Sequence[Mapping[str, Any]]:
-    """Dead letters that failed alike, the largest groups first; instants in microseconds."""
-    async with database.reader.connect() as connection:
-        found = await connection.execute(_GROUPS, {"tenant": tenant, "limit": GROUPS_LIMIT})
-        return [dict(row) for row in found.mappings()]
-
-
-async def count_dead(database: Database) -> int:
-    async with database.reader.connect() as connection:
-        return int((await connection.execute(_OPEN)).scalar_one())

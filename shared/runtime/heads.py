@@ -3,8 +3,12 @@
 Started by `uvicorn --http shared.runtime.heads:BoundedHttp …`. The invariants: whoever connects has sent a whole head
 in HEAD_LIMIT_S and HEAD_LIMIT_BYTES, or is cut off; and what is left of a body that was answered before its end is
 read for LINGER_S at most. uvicorn bounds only the silence between two requests. No answer is cut for it.
+
+When the server begins to close, an event in `scope["state"][CLOSING]` tells streams to end: uvicorn itself waits for
+answers to end before the app hears of it.
 """
 
+import asyncio
 from asyncio import TimerHandle, Transport
 from typing import Any
 
@@ -16,6 +20,7 @@ from shared.runtime.problems import problem
 HEAD_LIMIT_S = 10.0
 HEAD_LIMIT_BYTES = 64 * 1024  # of what is held before `bodies.check_head` sees a head, whose bounds are closer
 LINGER_S = 30.0  # a client that only reads when it has written everything should still see its answer
+CLOSING = "holdfast.closing"
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -25,11 +30,16 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.app_state.setdefault(CLOSING, asyncio.Event())  # one for the server: its connections share this
         self._arm(HEAD_LIMIT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        self.app_state[CLOSING].set()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

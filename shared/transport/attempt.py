@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -23,6 +22,7 @@ from shared.ledger.progress import Report, make_report
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_read import read_children
 from shared.ledger.store_record import record
+from shared.transport.fingerprints import fingerprint, plain
 from shared.transport.progress import ProgressWriter
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
 
@@ -131,7 +131,7 @@ class Attempt:
         now_us = self._database.clock.now_us()
         detail = encode_detail(self.detail)
         if dead is not None:
-            failure = Failure("Dead", dead, fingerprint(self.claim.task, "Dead", dead))
+            failure = Failure("Dead", dead, fingerprint(self.claim.task, "Dead", plain(dead)))
             return states.dead(self.claim, now_us, failure, started_at=self.started_at, detail=detail)
         try:
             result = encode_result(self.result)
@@ -169,8 +169,3 @@ def encode_detail(value: Any) -> str | None:
     except (TypeError, ValueError) as error:
         encoded = orjson.dumps({"unreadable": f"{error}"[:200]})
     return encoded.decode() if len(encoded) <= DETAIL_LIMIT_BYTES else '{"cut": "the detail was too large to keep"}'
-
-
-def fingerprint(task: str, error_type: str, place: str) -> str:
-    """Groups failures that are alike: the task, the type, and where it was raised."""
-    return blake2b(f"{task}\n{error_type}\n{place}".encode(), digest_size=8).hexdigest()

@@ -28,9 +28,9 @@ from shared.transport.attempt import (
     current_attempt,
     encode_detail,
     encode_result,
-    fingerprint,
 )
 from shared.transport.broker import HoldfastBroker
+from shared.transport.fingerprints import fingerprint, fingerprint_of
 from shared.transport.injection import Injection
 from shared.transport.progress import ProgressWriter
 
@@ -218,13 +218,11 @@ def unknown_task(claim: Claim, now_us: int, patience_s: float) -> Transition:
 
 
 def describe(task: str, raised: BaseException) -> Failure:
-    """Type, bounded message, the end of the traceback, and a fingerprint of task, type and the innermost frame."""
-    frames = traceback.extract_tb(raised.__traceback__)
-    place = f"{frames[-1].filename.rsplit('/', 2)[-1]}:{frames[-1].name}" if frames else ""
+    """Type, bounded message, the end of the traceback, and the fingerprint that puts it with its like."""
     said = isinstance(raised, (Dead, Retry, Discard))
     trace = None if said else "".join(traceback.format_exception(raised))[-TRACE_LIMIT:]
     kind = type(raised).__name__  # Dead, Retry and Discard show as such
-    return Failure(kind, str(raised)[:MESSAGE_LIMIT], fingerprint(task, kind, place), trace)
+    return Failure(kind, str(raised)[:MESSAGE_LIMIT], fingerprint_of(task, raised), trace)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

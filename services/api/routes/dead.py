@@ -1,32 +1,26 @@
 """The dead-letter inbox: what gave up, grouped by what failed alike, until somebody retries or discards it."""
 
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Query
+from fastapi import Body as JsonBody
 from pydantic import Field, model_validator
 from starlette.responses import Response
 
+from services.api.canary import CANARIES_MOST
 from services.api.deps import Held, JobPage, MayReadDead, MayWriteDead
 from services.api.documents import group_document, group_name, job_line
-from shared.db.tx import Tx
+from services.api.inbox import decide, note, start_canary
 from shared.kernel.errors import BadInput
-from shared.ledger.store_dead import (
-    DECIDE_LIMIT,
-    Matching,
-    dead_groups,
-    dead_matching,
-    discard_jobs,
-    known_states,
-    retry_jobs,
-)
+from shared.ledger.store_dead import DECIDE_LIMIT, discard_jobs, retry_jobs
+from shared.ledger.store_inbox import Matching, dead_groups
 from shared.ledger.store_read import list_jobs
 from shared.runtime.bodies import Body, Name
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.json_bodies import JsonRoute
 
 router = APIRouter(prefix="/dead", tags=["dead letters"], route_class=JsonRoute)
-Decide = Callable[[Tx, str, Sequence[str], int], Awaitable[dict[str, str]]]
+EDITS_MOST = 20
 
 
 class Filter(Body):
@@ -51,10 +45,57 @@ class Which(Body):
         if self.group is not None:
             task, _, fingerprint = self.group.rpartition(":")
             return Matching(task=task, fingerprint=fingerprint)
-        return Matching(task=self.filter.task, queue=self.filter.queue) if self.filter else Matching()
+        if self.filter is not None:
+            return Matching(task=self.filter.task, queue=self.filter.queue)
+        return Matching(ids=tuple(self.ids or ()))
+
+    def target(self) -> dict[str, Any]:
+        """As it was asked for, to be kept."""
+        return self.model_dump(include={"ids", "group", "filter"}, exclude_none=True)
 
 
-@router.get("")
+class Again(Which):
+    """`canary`: so many first, and the rest when all of those have completed. `args` replace all of theirs."""
+
+    canary: int | None = Field(None, ge=1, le=CANARIES_MOST)
+    args: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.args is not None and (self.ids is None or self.canary is not None or len(self.ids) > EDITS_MOST):
+            raise ValueError(f"args go with at most {EDITS_MOST} ids, and with no canary")
+        return self
+
+
+_RETRY = {
+    "some": {"summary": "Some", "value": {"ids": ["job_01m81s9e7eeq0t6bt98kdwkr7c"]}},
+    "canary": {
+        "summary": "Five of a group, and the rest if those complete",
+        "value": {"group": "webhooks.deliver:4aa8506005b9686b", "canary": 5},
+    },
+    "edited": {
+        "summary": "One, with other arguments",
+        "value": {
+            "ids": ["job_01m81s9e7eeq0t6bt98kdwkr7c"],
+            "args": {"user_id": "user_01", "email": "ada@example.com", "name": "Ada"},
+        },
+    },
+    "all": {"summary": "All of a task", "value": {"filter": {"task": "webhooks.deliver"}}},
+}
+_DISCARD = {name: _RETRY[name] for name in ("some", "all")}
+_ACCEPTED = {
+    202: {
+        "description": "With a canary: the canaries are on their way, and `job` follows them up",
+        "content": {
+            "application/json": {
+                "example": {"job": "job_01m81s9e7eeq0t6bt98kdwkr7d", "canaries": ["job_01m81s9e7eeq0t6bt98kdwkr7c"]}
+            }
+        },
+    }
+}
+
+
+@router.get("", summary="Look at the dead letters")
 async def show_dead(
     *,
     caller: MayReadDead,
@@ -74,42 +115,46 @@ async def show_dead(
     )  # fmt: skip
     now_us = resources.database.clock.now_us()
     shown = page.of(rows, lambda row: _item(row, now_us), lambda row: str(row["id"]))
-    groups = [group_document(row) for row in await dead_groups(resources.database, caller.tenant)]
-    return {**shown, "groups": groups}
+    groups, more = await dead_groups(resources.database, caller.tenant)
+    return {**shown, "groups": [group_document(row) for row in groups], "groups_more": more}
 
 
-@router.post("/retry")
-async def retry(body: Which, caller: MayWriteDead, once: Idempotent) -> Response:
-    """They start over under their old ids. `more` says that the bound left some: ask again."""
+@router.post("/retry", summary="Retry dead letters", responses=_ACCEPTED)  # type: ignore[arg-type]
+async def retry(
+    body: Annotated[Again, JsonBody(openapi_examples=_RETRY)],
+    caller: MayWriteDead,
+    once: Idempotent,
+) -> Response:
+    """They start over under their old ids. `more` says that the bound left some: ask again.
+
+    With `canary`, so many are retried now, and a job retries all others that match at this moment once every canary has
+    completed; its result says what came of it. Where nothing matches there is no job, and the answer is 200.
+    """
     async with once.tx() as tx:
-        counts, queues = await _decide(tx, caller.tenant, body, retry_jobs)
-        tx.touched.update(queues)
-        return once.answer(200, {"retried": counts.pop("done"), **counts})
+        tenant, by, target = caller.tenant, caller.key_id, body.target()
+        if body.canary is not None:
+            begun = await start_canary(tx, tenant, body.matching(), body.canary, by=by, target=target)
+            if begun is not None:
+                job_id, canaries = begun
+                where = {"Location": f"/v1/jobs/{job_id}"}
+                return once.answer(202, {"job": job_id, "canaries": canaries}, where)
+        decided = await decide(tx, tenant, body.matching(), retry_jobs, args=body.args)
+        await note(tx, tenant, by=by, action="retry", target=target, decided=decided)
+        tx.touched.update(decided.done.values())
+        return once.answer(200, {"retried": len(decided.done), **decided.counts()})
 
 
-@router.post("/discard")
-async def discard(body: Which, caller: MayWriteDead, once: Idempotent) -> Response:
+@router.post("/discard", summary="Discard dead letters")
+async def discard(
+    body: Annotated[Which, JsonBody(openapi_examples=_DISCARD)],
+    caller: MayWriteDead,
+    once: Idempotent,
+) -> Response:
     """They end as cancelled, and go when retention lets them."""
     async with once.tx() as tx:
-        counts, _ = await _decide(tx, caller.tenant, body, discard_jobs)
-        return once.answer(200, {"discarded": counts.pop("done"), **counts})
-
-
-async def _decide(tx: Tx, tenant: str, which: Which, decide: Decide) -> tuple[dict[str, Any], set[str]]:
-    if which.ids:
-        ids, more = list(dict.fromkeys(which.ids)), False
-    else:
-        ids, more = await dead_matching(tx, tenant, which.matching())
-    known = await known_states(tx, tenant, ids) if which.ids else {}
-    done = await decide(tx, tenant, ids, tx.now_us) if ids else {}
-    left = [job_id for job_id in ids if job_id not in done] if which.ids else []
-    counts = {
-        "done": len(done),
-        "more": more,
-        "unknown": [job_id for job_id in left if job_id not in known],
-        "not_dead": [job_id for job_id in left if job_id in known],
-    }
-    return counts, set(done.values())
+        decided = await decide(tx, caller.tenant, body.matching(), discard_jobs)
+        await note(tx, caller.tenant, by=caller.key_id, action="discard", target=body.target(), decided=decided)
+        return once.answer(200, {"discarded": len(decided.done), **decided.counts()})
 
 
 def _item(row: Any, now_us: int) -> dict[str, Any]:

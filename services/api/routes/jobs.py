@@ -13,19 +13,18 @@ from starlette.responses import Response
 
 from services.api import store
 from services.api.deps import Held, JobId, JobPage, MayReadJobs, MayWriteJobs
-from services.api.documents import job_document, job_line, waiting_document
+from services.api.documents import job_line
 from services.api.edits import checked_args
+from services.api.lookup import read_whole
 from shared.contracts.command import PRIORITIES
 from shared.db.tx import Tx
 from shared.kernel.clock import from_rfc3339, rfc3339
 from shared.kernel.errors import Conflict, NotFound
-from shared.ledger.holds import waiting_for
 from shared.ledger.states import shown_state
-from shared.ledger.store_action import note_action, read_actions
+from shared.ledger.store_action import note_action
 from shared.ledger.store_change import change_waiting
 from shared.ledger.store_dead import cancel_job, read_ended, retry_jobs, set_args
-from shared.ledger.store_read import count_children, list_jobs, read_attempts, read_job
-from shared.ledger.store_waiting import read_facts
+from shared.ledger.store_read import list_jobs
 from shared.runtime.bodies import Body, Name
 from shared.runtime.callers import Caller
 from shared.runtime.idempotency import Idempotent
@@ -99,16 +98,10 @@ async def show_jobs(
 
 @router.get("/{job_id}")
 async def show_job(job_id: JobId, caller: MayReadJobs, resources: Held) -> dict[str, Any]:
-    row = await read_job(resources.database, job_id, caller.tenant)
-    if row is None:
+    found = await read_whole(resources.database, job_id, caller.tenant)
+    if found is None:
         raise _unknown(job_id)
-    database = resources.database
-    attempts = await read_attempts(database, job_id)
-    children = await count_children(database, job_id)
-    actions = await read_actions(database, job_id, caller.tenant)
-    now_us = database.clock.now_us()
-    reason = waiting_document(waiting_for(await read_facts(database, row, now_us)))
-    return job_document(row, attempts, now_us, reason, children=children, actions=actions)
+    return found
 
 
 @router.patch("/{job_id}", summary="Change a waiting job")

@@ -30,4 +30,25 @@ class PurgeHistory(Command):
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="@hourly"),)
 
 
-COMMANDS = command_table(SendWelcomeEmail, PurgeHistory)
+class RetryRest(Command):
+    """Once every canary has completed, retry the other dead letters that were meant; stop when one has not.
+
+    Which are meant: `ids`, or what matches `of_task`, `of_queue` and `fingerprint`, in the tenant of the job; of them
+    those that had died until `until_us` (µs). It waits until `wait_until_us`, looking again ever more rarely.
+    """
+
+    task: ClassVar[str] = "dead.retry_rest"
+    queue: ClassVar[str] = "api"
+    timeout_s: ClassVar[float] = 600.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=0.5, cap_s=60.0, max_attempts=100)
+
+    canaries: tuple[str, ...]
+    ids: tuple[str, ...] | None = None
+    of_task: str | None = None
+    of_queue: str | None = None
+    fingerprint: str | None = None
+    until_us: int
+    wait_until_us: int
+
+
+COMMANDS = command_table(SendWelcomeEmail, PurgeHistory, RetryRest)

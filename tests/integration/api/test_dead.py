@@ -1,6 +1,7 @@
 """The dead-letter inbox: grouped, retried and discarded in bulk, bounded, and never past the tenant."""
 
 import httpx
+import orjson
 import pytest
 
 from shared.ledger import store_dead
@@ -100,3 +101,87 @@ async def test_what_names_nothing_is_refused(client: httpx.AsyncClient, body: ob
     for path in ("/v1/dead/retry", "/v1/dead/discard"):
         document = expect_problem(await client.post(path, json=body), 422, "invalid")
         assert document["errors"][0]["pointer"] == pointer
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"group": "a:b", "args": {}}, ""),
+        ({"filter": {}, "args": {}}, ""),
+        ({"ids": ["x"], "args": {}, "canary": 1}, ""),
+        ({"ids": ["x"] * 21, "args": {}}, ""),
+        ({"filter": {}, "canary": 0}, "/canary"),
+        ({"filter": {}, "canary": 101}, "/canary"),
+        ({"filter": {}, "canary": True}, "/canary"),
+    ],
+)
+async def test_what_does_not_go_together_is_refused(client: httpx.AsyncClient, body: object, pointer: str) -> None:
+    document = expect_problem(await client.post("/v1/dead/retry", json=body), 422, "invalid")
+    assert document["errors"][0]["pointer"] == pointer
+
+
+EDITED = {"user_id": "user_2", "email": "eve@example.com", "name": "Eve"}
+
+
+async def test_edited_arguments_are_what_runs_and_the_old_ones_are_kept(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    dead, waiting = await make(place, 2)
+    (theirs,) = await make(place, tenant="globex")
+    await place.end([dead, theirs])
+    answer = await client.post("/v1/dead/retry", json={"ids": [dead, waiting, theirs], "args": EDITED})
+    assert answer.json() == {"retried": 1, "more": False, "unknown": [theirs], "not_dead": [waiting]}
+    args = {row["id"]: orjson.loads(row["args"])["name"] for row in await place.rows("SELECT id, args FROM job")}
+    assert args == {dead: "Eve", waiting: "Ada", theirs: "Ada"}
+    (action,) = (await client.get("/v1/actions")).json()["items"]
+    assert (action["job"], action["outcome"]["ids"]) == (dead, [dead])
+    assert action["outcome"]["edited"]["args"] == EDITED
+    assert action["outcome"]["edited"]["args_before"][dead]["name"] == "Ada"
+
+
+@pytest.mark.parametrize(
+    ("args", "pointer"),
+    [
+        ({**EDITED, "name": 5}, "/args/name"),
+        ({"user_id": "user_2", "email": "eve@example.com"}, "/args/name"),
+        ({**EDITED, "nmae": "Eve"}, "/args/nmae"),
+    ],
+)
+async def test_arguments_that_the_command_does_not_take_change_nothing(
+    place: Place, client: httpx.AsyncClient, args: object, pointer: str
+) -> None:
+    jobs = await make(place, 2)
+    await place.end(jobs)
+    before = await place.rows("SELECT * FROM job ORDER BY id")
+    document = expect_problem(await client.post("/v1/dead/retry", json={"ids": jobs, "args": args}), 422, "invalid")
+    assert document["errors"][0]["pointer"] == pointer
+    assert await place.rows("SELECT * FROM job ORDER BY id") == before
+    assert (await client.get("/v1/actions")).json()["items"] == []
+
+
+async def test_every_decision_is_kept_with_its_caller(place: Place, client: httpx.AsyncClient) -> None:
+    jobs = await make(place, 30)
+    await place.end(jobs)
+    await client.post("/v1/dead/retry", json={"ids": jobs[:2]})
+    await client.post("/v1/dead/discard", json={"group": "email.send_welcome:here"}, headers={"Idempotency-Key": "k"})
+    await client.post("/v1/dead/discard", json={"group": "email.send_welcome:here"}, headers={"Idempotency-Key": "k"})
+    (key,) = await place.rows("SELECT id FROM api_key")
+    page = (await client.get("/v1/actions", params={"limit": "1"})).json()
+    (discard,) = page["items"]
+    rest = (await client.get("/v1/actions", params={"cursor": page["next_cursor"]})).json()
+    (retry,) = rest["items"]
+    assert rest["next_cursor"] is None
+    assert (retry["action"], retry["caller"], retry["job"]) == ("retry", key["id"], None)
+    assert retry["target"] == {"ids": jobs[:2]}
+    assert retry["outcome"] == {"count": 2, "ids": sorted(jobs[:2]), "more": False}
+    assert (discard["action"], discard["target"]) == ("discard", {"group": "email.send_welcome:here"})
+    assert (discard["outcome"]["count"], len(discard["outcome"]["ids"]), discard["outcome"]["ids_left_out"]) == (
+        28,
+        20,
+        8,
+    )
+    whole = (await client.get(f"/v1/actions/{discard['id']}")).json()
+    assert whole["outcome"]["ids"] == sorted(jobs[2:])
+    for path in ("/v1/actions/act_" + "0" * 26, "/v1/actions/nothing"):
+        expect_problem(await client.get(path), 404, "not_found")

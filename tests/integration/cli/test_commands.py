@@ -241,3 +241,19 @@ def test_schedules_refused(cli: Run) -> None:
     assert cli("schedules", "run", "nothing/else").code == 1
     assert cli("schedules", "show", "report.none").sentence == "holdfast: there is no schedule report.none"
     assert (cli("schedules", "show", " ").code, cli("schedules", "show", " ", "--json").out) == (2, "")
+
+
+def test_dead_retry_with_a_canary_and_what_was_decided(cli: Run, http: httpx.Client, receiver: Receiver) -> None:
+    endpoint(http, receiver, "/bad-canary", ["cli.canary.v1"], retry_schedule_s=[])
+    jobs = [dead_delivery(http, "cli.canary.v1") for _ in range(3)]
+    (group,) = {item["group"] for item in http.get("/v1/dead").json()["items"] if item["id"] in jobs}
+    receiver.healed.add("/bad-canary")
+    said = cli("dead", "retry", "--canary", "1", "--group", group, "--json").json
+    assert len(said["canaries"]) == 1
+    assert job_in(http, said["job"], "completed")["result"]["outcome"] in {"retried", "stopped"}
+    for job in jobs if said["canaries"][0] in jobs else []:
+        job_in(http, job, "completed")
+    assert said["job"] in {item["outcome"].get("follow_up") for item in cli("dead", "actions", "--json").json["items"]}
+    assert "canary" in cli("dead", "actions").out
+    assert cli("dead", "retry", NOBODY, "--args", "[1]").code == 2
+    assert cli("dead", "retry", NOBODY, "--args", "{").code == 2
