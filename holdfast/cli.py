@@ -6,6 +6,7 @@ Exit codes: 0 it holds or is done, 1 it does not hold (audit, demo) or was refus
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -231,8 +232,18 @@ def _database_url() -> str:
         ) from None
 
 
+def _check_words(words: Sequence[str]) -> None:
+    """Python keeps bytes that are not UTF-8 as lone surrogates, which neither a URL nor JSON can carry."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise Misconfigured(f"an argument is not UTF-8: {os.fsencode(word)!a}") from None
+
+
 def main() -> None:
     try:
+        _check_words(sys.argv[1:])
         app()
     except (Refused, NotFound) as refused:
         sys.stderr.write(f"holdfast: {refused}\n")
