@@ -35,7 +35,14 @@ class Retry(Exception):
 
 
 class Dead(Exception):
-    """Give up now: the job goes to the dead letters with this reason."""
+    """Give up now: the job goes to the dead letters with this reason.
+
+    Dead letters of one task, type and `kind` are one group; without a kind, those that were raised in one place.
+    """
+
+    def __init__(self, reason: str = "", *, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class Discard(Exception):
@@ -135,5 +142,5 @@ def encode_detail(value: Any) -> str | None:
 
 
 def fingerprint(task: str, error_type: str, place: str) -> str:
-    """Groups failures that are alike: the task, the type, and where it was raised."""
+    """Groups failures that are alike: the task, the type, and their kind or where they were raised."""
     return blake2b(f"{task}\n{error_type}\n{place}".encode(), digest_size=8).hexdigest()

@@ -214,9 +214,11 @@ def unknown_task(claim: Claim, now_us: int, patience_s: float) -> Transition:
 
 
 def describe(task: str, raised: BaseException) -> Failure:
-    """Type, bounded message, the end of the traceback, and a fingerprint of task, type and the innermost frame."""
+    """Type, bounded message, the end of the traceback, and a fingerprint of task, type and kind or innermost frame."""
     frames = traceback.extract_tb(raised.__traceback__)
     place = f"{frames[-1].filename.rsplit('/', 2)[-1]}:{frames[-1].name}" if frames else ""
+    if isinstance(raised, Dead) and raised.kind:
+        place = raised.kind
     said = isinstance(raised, (Dead, Retry, Discard))
     trace = None if said else "".join(traceback.format_exception(raised))[-TRACE_LIMIT:]
     kind = type(raised).__name__  # Dead, Retry and Discard show as such
