@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -310,8 +311,18 @@ def _database_url() -> str:
         ) from None
 
 
+def _check_words(words: Sequence[str]) -> None:
+    """Python keeps bytes that are not UTF-8 as lone surrogates, which neither a URL nor JSON can carry."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise Misconfigured(f"an argument is not UTF-8: {os.fsencode(word)!a}") from None
+
+
 def main() -> None:
     try:
+        _check_words(sys.argv[1:])
         app()
     except (Refused, NotFound) as refused:
         sys.stderr.write(f"holdfast: {refused}\n")

@@ -7,6 +7,9 @@ import httpx
 
 from holdfast.place import default_place
 from shared.kernel.errors import HoldfastError, Misconfigured
+from shared.kernel.logs import masked
+
+FOUND_LIMIT_CHARS = 100
 
 
 class Refused(HoldfastError):
@@ -47,11 +50,29 @@ def connect() -> Client:
     """Raises Misconfigured when neither a local system runs nor another is named."""
     url, key = os.environ.get("HOLDFAST_URL"), os.environ.get("HOLDFAST_API_KEY")
     if url and key:
-        return Client(url, key)
+        return Client(_checked_url(url), _checked_key(key))
     if url or key:
         raise Misconfigured("HOLDFAST_URL and HOLDFAST_API_KEY go together: one of them is missing")
     status = default_place().read_status()
     return Client(status["base_url"], status["api_key"])
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, UnicodeError):
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        found = ascii(masked(url[:FOUND_LIMIT_CHARS]))
+        raise Misconfigured(f"HOLDFAST_URL must be http://… or https://… (found {found})")
+    return url
+
+
+def _checked_key(key: str) -> str:
+    """Judged here, because httpx shows the header that it will not send."""
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise Misconfigured("HOLDFAST_API_KEY holds what no key does: a space, a line break or a letter beyond ASCII")
+    return key
 
 
 def _problem(answer: httpx.Response) -> str:

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ApiSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_API_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_API_", frozen=True, extra="ignore", allow_inf_nan=False)
 
     smtp_url: SecretStr = SecretStr("smtp://127.0.0.1:25")
     mail_from: str = "Holdfast <no-reply@holdfast.invalid>"

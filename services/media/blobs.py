@@ -21,6 +21,7 @@ import obstore.exceptions
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from services.media.errors import BlobMissing, BlobTooLarge
+from shared.kernel.errors import Misconfigured
 
 CHUNK_BYTES = 256 * 1024
 PART_BYTES = 5 * 1024 * 1024
@@ -154,6 +155,9 @@ def _checked(key: str) -> str:
 def _open_store(url: str, options: dict[str, Any]) -> ObjectStore:
     parts = urlsplit(url)
     if parts.scheme not in ("", "file"):
-        return from_url(url, **options)
+        try:
+            return from_url(url, **options)
+        except obstore.exceptions.BaseError as wrong:  # its first line is a sentence, the rest is for who debugs it
+            raise Misconfigured(f"the storage cannot be opened: {str(wrong).partition(chr(10))[0]}") from None
     root = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
     return LocalStore(root, mkdir=True, automatic_cleanup=True, **options)

@@ -1,6 +1,7 @@
 """What one attempt's answer means for its delivery: done, again later, or never again, and in which words.
 
-Pure. Each way to end is a class of its own, so that dead letters group by what went wrong. An address that is
+Pure. Each way to end is a class of its own and names the kind of its failure (`http_503`, `timeout`, …), so that dead
+letters group by what went wrong. An address that is
 refused for what it is ends at once, because no retry changes it; one that a name happened to resolve to is retried,
 because names change.
 """
@@ -61,14 +62,17 @@ def failure(
     reason = reason_of(answer)
     if answer.error == "egress" and _refused_for_itself(target.url, policy):
         return EgressForbidden(reason)
-    return again(target, reason, attempt=attempt, last=last, wish_s=wish_s)
+    kind = str(answer.error) if answer.status is None else f"http_{answer.status}"
+    return again(target, reason, kind=kind, attempt=attempt, last=last, wish_s=wish_s)
 
 
-def again(target: Target, reason: str, *, attempt: int, last: bool, wish_s: float | None = None) -> Exception:
+def again(
+    target: Target, reason: str, *, kind: str, attempt: int, last: bool, wish_s: float | None = None
+) -> Exception:
     """The retry that the endpoint's schedule foresees, or its end. `last`: the ledger allows no other attempt."""
     delay_s = None if last else next_delay_s(target.retry, attempt, wish_s)
     if delay_s is None:
-        return DeliveryExhausted(f"{reason} after {attempt} attempt{'s' if attempt > 1 else ''}")
+        return DeliveryExhausted(f"{reason} after {attempt} attempt{'s' if attempt > 1 else ''}", kind=kind)
     return DeliveryFailed(delay_s, reason)
 
 

@@ -7,15 +7,13 @@ inflates what comes anyway under its own cap).
 """
 
 import asyncio
-import errno
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Final, Self
 
 import aiohttp
-from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
 from services.webhooks.answers import (
@@ -27,8 +25,9 @@ from services.webhooks.answers import (
     body_text,
     clean,
 )
+from services.webhooks.failures import EXPECTED, explain
 from services.webhooks.heads import BoundedHandler
-from shared.runtime.egress import AddressPolicy, EgressRefused, Resolver, SocketGate, build_connector, check_url
+from shared.runtime.egress import AddressPolicy, Resolver, SocketGate, build_connector, check_url
 
 CONNECTIONS_MAX: Final = 256
 CONNECTIONS_PER_HOST: Final = 128
@@ -125,18 +124,18 @@ class Sender:
             response = await session.post(
                 self._target(url), data=body, headers=headers, allow_redirects=False, timeout=_deadline(timeout_s)
             )
-        except _EXPECTED as error:
-            kind, message = _explain(error)
+        except EXPECTED as error:
+            kind, message = explain(error, timeout_s=timeout_s, part="answer")
             return Answer(None, kind, message, _ms_since(began))
-        return await self._take(response, began)
+        return await self._take(response, began, timeout_s)
 
-    async def _take(self, response: aiohttp.ClientResponse, began: float) -> Answer:
+    async def _take(self, response: aiohttp.ClientResponse, began: float, timeout_s: float) -> Answer:
         failure: tuple[ErrorKind | None, str | None] = (None, None)
         raw, complete = bytearray(), False
         try:
             complete = await _read_capped(response.content, raw)
-        except _EXPECTED as error:
-            failure = _explain(error)
+        except EXPECTED as error:
+            failure = explain(error, timeout_s=timeout_s, part="end of the body")
         finally:  # a cancelled task must not leave its connection behind
             if complete:
                 response.release()
@@ -194,40 +193,3 @@ def _ms_since(began: float) -> float:
 def _deadline(timeout_s: float) -> aiohttp.ClientTimeout:
     # 0 means "none" to aiohttp; and it rounds deadlines over the threshold up to whole seconds.
     return aiohttp.ClientTimeout(total=max(timeout_s, TIMEOUT_MIN_S), ceil_threshold=float("inf"))
-
-
-# ValueError: aiohttp's word for headers it will not write. RuntimeError: uvloop's and aiohttp's for a transport
-# that closed under a read or a write.
-_EXPECTED: Final = (aiohttp.ClientError, EgressRefused, OSError, TimeoutError, ValueError, RuntimeError)
-
-# In this order: aiohttp's classes inherit from several of these.
-_KINDS: Final[tuple[tuple[type[BaseException], ErrorKind], ...]] = (
-    (EgressRefused, "egress"),
-    (TimeoutError, "timeout"),
-    (aiohttp.ClientConnectorDNSError, "dns"),
-    (aiohttp.ClientSSLError, "tls"),
-    (ssl.SSLError, "tls"),
-    (aiohttp.ClientConnectorError, "connect"),
-    (aiohttp.ClientResponseError, "protocol"),
-    (aiohttp.InvalidURL, "request"),
-    (aiohttp.ClientError, "disconnected"),
-    (OSError, "disconnected"),
-    (ValueError, "request"),
-)
-
-
-def _explain(error: BaseException) -> tuple[ErrorKind, str]:
-    """(kind, one bounded sentence)."""
-    kind: ErrorKind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "disconnected")
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED:
-        kind = "refused"
-    elif any(isinstance(cause, LineTooLong) for cause in _causes(error)):
-        kind = "too_large"
-    return kind, clean(str(error) or type(error).__name__)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause = error.__cause__
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__

@@ -5,7 +5,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class WebhooksSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_WEBHOOKS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_WEBHOOKS_", frozen=True, extra="ignore", allow_inf_nan=False)
 
     endpoints_max: int = Field(
         1_000, ge=1, le=10_000, description="endpoints of one tenant; an event's deliveries are accepted in one commit"

@@ -34,7 +34,7 @@ async def deliver(command: DeliverWebhook, attempt: ThisAttempt, desk: TheirDesk
     if body is None:
         raise EventMissing(f"the event {command.event_id} is not there any more")
     if target.fault is not None:
-        raise again(target, target.fault, attempt=attempt.number, last=attempt.is_last)
+        raise again(target, target.fault, kind="fault", attempt=attempt.number, last=attempt.is_last)
     limit_s = min(target.timeout_s, max(attempt.claim.timeout_s - MARGIN_S, 1.0))
     answer = await desk.send(target, command.event_id, body, timeout_s=limit_s)
     attempt.detail = detail_of(target.url, answer)

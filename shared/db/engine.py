@@ -53,7 +53,7 @@ class Database:
         if self.dialect == "sqlite":
             path = sqlite_path(self.url)
             if not path.parent.is_dir():
-                raise Misconfigured(f"database_url: the folder {path.parent} does not exist")
+                raise Misconfigured(f"HOLDFAST_DATABASE_URL: the folder {path.parent} does not exist")
             self._sqlite = await aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S)
             self._sqlite.row_factory = sqlite3.Row
             try:

@@ -7,15 +7,17 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.kernel.errors import Misconfigured
 from shared.kernel.logs import LEVELS, masked
 
+BEATS_IN_A_LEASE = 3
+
 
 class CoreSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore", allow_inf_nan=False)
 
     database_url: str = "sqlite:///.holdfast/holdfast.db"
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
@@ -27,11 +29,22 @@ class CoreSettings(BaseSettings):
     drain_limit_s: float = Field(25.0, gt=0, le=3600)
     slots: int = Field(1, ge=1, le=64)  # worker processes of one queue that may be active in this state_dir
     beat_s: float = Field(3.0, gt=0.05, le=10)
-    lease_s: float = Field(15.0, gt=0.2, le=300, description="a beat unchanged for this long is a death")
+    lease_s: float = Field(
+        15.0, gt=0.2, le=300, validate_default=True, description="a beat unchanged for this long is a death"
+    )
     wedged_s: float = Field(10.0, gt=0.2, le=300, description="an event loop silent for this long ends its process")
     unknown_task_patience_s: float = Field(900.0, ge=0, description="longer than a deploy takes")
     db_pool: int = Field(8, ge=2, le=100)
     fault_points: str = ""  # for fault tests only: see shared.kernel.faultpoints
+
+    @field_validator("lease_s")
+    @classmethod
+    def _several_beats(cls, value: float, info: ValidationInfo) -> float:
+        """A beat may be late and one may be lost: a shorter lease calls processes dead that are well."""
+        beat_s = info.data.get("beat_s", 0.0)
+        if value < BEATS_IN_A_LEASE * beat_s:
+            raise ValueError(f"must be at least {BEATS_IN_A_LEASE} times HOLDFAST_BEAT_S, which is {beat_s:g}")
+        return value
 
     @field_validator("egress_allow", "queues", mode="before")
     @classmethod
@@ -80,4 +93,5 @@ def load(kind: type[S], **overrides: Any) -> S:
         first = invalid.errors()[0]
         name = f"{kind.model_config.get('env_prefix', '')}{'_'.join(str(part) for part in first['loc'])}".upper()
         found = masked(repr(first.get("input")))
-        raise Misconfigured(f"{name}: {first['msg']} (found {found})") from None
+        words = first["msg"].removeprefix("Value error, ")  # pydantic's, before what a validator of ours says
+        raise Misconfigured(f"{name}: {words} (found {found})") from None

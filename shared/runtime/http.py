@@ -47,7 +47,7 @@ Scrape = Callable[[Resources], Awaitable[None]]
 
 
 class HttpSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore", allow_inf_nan=False)
 
     metrics_open: bool = Field(False, description="serve /metrics without a key, for a scraper inside the cluster")
     body_limit_bytes: int = Field(BODY_LIMIT_BYTES, ge=1024, le=64 * 1024 * 1024)

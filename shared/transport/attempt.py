@@ -39,7 +39,14 @@ class Retry(Exception):
 
 
 class Dead(Exception):
-    """Give up now: the job goes to the dead letters with this reason."""
+    """Give up now: the job goes to the dead letters with this reason.
+
+    Dead letters of one task, type and `kind` are one group; without a kind, those that were raised in one place.
+    """
+
+    def __init__(self, reason: str = "", *, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class Discard(Exception):

@@ -222,7 +222,9 @@ def describe(task: str, raised: BaseException) -> Failure:
     said = isinstance(raised, (Dead, Retry, Discard))
     trace = None if said else "".join(traceback.format_exception(raised))[-TRACE_LIMIT:]
     kind = type(raised).__name__  # Dead, Retry and Discard show as such
-    return Failure(kind, str(raised)[:MESSAGE_LIMIT], fingerprint_of(task, raised), trace)
+    alike = raised.kind if isinstance(raised, Dead) else ""
+    found = fingerprint(task, kind, alike) if alike else fingerprint_of(task, raised)
+    return Failure(kind, str(raised)[:MESSAGE_LIMIT], found, trace)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

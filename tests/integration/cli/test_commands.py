@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +19,7 @@ from tests.e2e.steps import dead_delivery, delivery_of, endpoint, job_in
 from tests.integration.cli.conftest import Said
 
 Run = Callable[..., Said]
+ROOT = Path(__file__).parents[3]
 NOBODY = "job_01jd0000000000000000000000"
 
 
@@ -185,6 +190,44 @@ def test_a_system_that_does_not_answer_is_one_sentence(holdfast: Run, monkeypatc
     said = holdfast("jobs", "list", "--json")
     assert said.code == 2
     assert "does not answer" in said.sentence
+
+
+@pytest.mark.parametrize("url", ["garbage", "http://", "ftp://me:swordfish@x", "http://x:port", "\udcff"])
+def test_a_url_that_is_none_is_the_settings_fault(holdfast: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("HOLDFAST_URL", url)
+    monkeypatch.setenv("HOLDFAST_API_KEY", "hf_x")
+    said = holdfast("jobs", "list", "--json")
+    assert said.code == 2
+    assert said.sentence.startswith("holdfast: HOLDFAST_URL must be http://")
+    assert "swordfish" not in said.err
+
+
+@pytest.mark.parametrize("key", ["hf_swordfish\nx", "hf_swordfish ", "hf_swordfishé", "hf_swordfish\udcff"])
+def test_a_key_that_no_header_takes_is_not_shown(holdfast: Run, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("HOLDFAST_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HOLDFAST_API_KEY", key)
+    said = holdfast("jobs", "list", "--json")
+    assert said.code == 2
+    assert "HOLDFAST_API_KEY" in said.sentence
+    assert "swordfish" not in said.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("dead", "show", "\udcff"), ("dead", "retry", "\udcff"), ("dead", "list", "--limit", "\udcff"), ("\udcff",)],
+)
+def test_an_argument_that_is_no_text_is_one_sentence(holdfast: Run, words: tuple[str, ...]) -> None:
+    said = holdfast(*words)
+    assert (said.code, said.sentence) == (2, r"holdfast: an argument is not UTF-8: b'\xff'")
+
+
+def test_keys_without_a_database_name_the_variable(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.runtime.keys", "create", "--name", "ci"],
+        cwd=tmp_path, env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "HOLDFAST_DATABASE_URL: the folder .holdfast does not exist\n")
 
 
 def test_a_key_that_is_none_is_refused(holdfast: Run, up: Up, monkeypatch: pytest.MonkeyPatch) -> None:

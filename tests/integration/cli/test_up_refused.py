@@ -92,14 +92,19 @@ def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
         ("HOLDFAST_DATABASE_URL", "mysql://root:swordfish@x/y", "sqlite:///"),
         ("HOLDFAST_DATABASE_URL", "postgresql://nobody:swordfish@127.0.0.1:1/nothing", "does not answer"),
         ("HOLDFAST_BEAT_S", "abc", "valid number"),
+        ("HOLDFAST_BEAT_S", "nan", "finite number"),
         ("HOLDFAST_LEASE_S", "-1", "greater than"),
-        ("HOLDFAST_LOG_LEVEL", "loud", "WARNING"),
+        ("HOLDFAST_LEASE_S", "8.9", "HOLDFAST_LEASE_S: must be at least 3 times HOLDFAST_BEAT_S, which is 3 ("),
+        ("HOLDFAST_LOG_LEVEL", "loud", "HOLDFAST_LOG_LEVEL: log_level must be one of DEBUG, INFO, WARNING"),
         ("HOLDFAST_EGRESS_ALLOW", "10.0.0.0/99", "10.0.0.0/99"),
         ("HOLDFAST_MASTER_KEY", "short", ""),
         ("HOLDFAST_BODY_LIMIT_BYTES", "many", "valid integer"),
         ("HOLDFAST_API_SMTP_URL", "ftp://me:swordfish@x", "smtp://"),
         ("HOLDFAST_MEDIA_SLOTS", "none", "valid integer"),
-        ("HOLDFAST_MEDIA_STORAGE_URL", "gopher://x", ""),
+        ("HOLDFAST_MEDIA_IMAGE_LIMIT_S", "inf", "finite number"),
+        ("HOLDFAST_MEDIA_STORAGE_URL", "ftp://me:swordfish@x", "must be a directory, file://…, or s3://"),
+        ("HOLDFAST_MEDIA_STORAGE_URL", "s3://", "the name of a bucket"),
+        ("HOLDFAST_MEDIA_STORAGE_URL", "az://container", "Account must be specified"),
         ("HOLDFAST_WEBHOOKS_FRESH_S", "60", "less than"),
     ],
 )
@@ -111,6 +116,16 @@ def test_a_bad_setting(holdfast: Callable[..., Said], monkeypatch, name: str, va
     assert says in said.sentence
     assert name in said.err or says == "does not answer"
     assert "swordfish" not in said.err, "a password is shown"
+    assert "Value error" not in said.err
+    assert "Debug source" not in said.err
+
+
+def test_a_slow_beat_asks_for_a_longer_lease(holdfast: Callable[..., Said], monkeypatch) -> None:
+    monkeypatch.setenv("HOLDFAST_BEAT_S", "10")
+    monkeypatch.setattr("holdfast.system.System.start", lambda _: pytest.fail("it started"))
+    said = holdfast("up", "--port", free_port())
+    assert said.code == 2
+    assert "HOLDFAST_LEASE_S: must be at least 3 times HOLDFAST_BEAT_S, which is 10 (" in said.sentence
 
 
 def test_a_bad_setting_as_a_shell_sees_it(tmp_path: Path) -> None:

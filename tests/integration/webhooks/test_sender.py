@@ -221,6 +221,37 @@ async def test_a_head_that_trickles_does_not_outlast_the_deadline(sender: Sender
     assert (answer.status, answer.error) == (None, "timeout")
 
 
+@pytest.mark.parametrize(
+    ("piece", "hold", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", False, "what came is not HTTP: Bad status line"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", False, "Duplicate Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", False, "head of the answer is too long"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 40, True, "more than 16 informational answers came instead of one"),
+        (b"", True, "no answer within 0.2 s"),
+        (b"", False, "the connection closed before the answer came"),
+        (b"HTTP/1.1 2", False, "the connection closed before the answer came"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", True, "no end of the body within 0.2 s"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", False, "the connection closed before the end of the body"),
+    ],
+)
+async def test_a_failure_is_told_in_words(sender: Sender, piece: bytes, hold: bool, words: str) -> None:
+    async with raw_receiver(says(piece, hold=hold)) as port:
+        message = (await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 0.2 if hold else 5)).message or ""
+    assert words in message
+    for trace in ("message=", "Error", "b'", 'b"', "400", "\n", "<"):
+        assert trace not in message
+
+
+async def test_what_is_not_there_is_told_in_words(sender: Sender) -> None:
+    port = closed_port()
+    answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)
+    assert answer.message == f"nothing listens at 127.0.0.1:{port}"
+    async with Sender(LOOPBACK, resolver=Names([])) as nameless:
+        answer = await nameless.send("http://hook.example/", b"{}", {}, 5)
+    assert (answer.error, answer.message) == ("dns", "no address for hook.example: no such name")
+
+
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
@@ -359,7 +390,7 @@ async def test_a_certificate_nobody_vouches_for_is_a_tls_error(sender: Sender, t
 
     async with http_receiver(handler, server_tls) as port:
         answer = await sender.send(f"https://127.0.0.1:{port}/", b"{}", {}, 5)
-        assert (answer.status, answer.error) == (None, "tls")
+        assert (answer.status, answer.error, answer.message) == (None, "tls", "TLS failed: self-signed certificate")
         trusting = ssl.create_default_context(cafile=str(cert_file))
         names = Names(["127.0.0.1"])
         async with Sender(LOOPBACK, ssl_context=trusting, resolver=names) as other:

@@ -19,6 +19,7 @@ from services.webhooks.retry import policy_of
 from services.webhooks.targets import Target
 from shared.runtime.addresses import AddressPolicy
 from shared.transport.attempt import DETAIL_LIMIT_BYTES
+from shared.transport.execution import describe
 
 POLICY = AddressPolicy()
 
@@ -43,6 +44,18 @@ def test_a_failure_is_retried_until_the_schedule_ends() -> None:
     third = judged(answer, attempt=3)
     assert isinstance(third, DeliveryExhausted)
     assert str(third) == "502 Bad Gateway after 3 attempts"
+
+
+def test_unlike_ends_are_letters_of_different_groups_and_like_ones_of_one() -> None:
+    def group(answer: Answer) -> str:
+        return describe("webhooks.deliver", judged(answer, last=True)).fingerprint
+
+    kinds = ("timeout", "refused", "protocol", "tls", "dns", "egress", "disconnected")
+    answers = [Answer(None, kind, "said", 1.0) for kind in kinds]  # type: ignore[arg-type]
+    answers += [Answer(status, None, None, 1.0) for status in (404, 500, 503)]
+    assert len({group(answer) for answer in answers}) == len(answers)
+    assert group(Answer(None, "timeout", "no answer within 5 s", 1.0)) == group(answers[0])
+    assert group(Answer(500, "timeout", "the body", 9.0, body="x")) == group(Answer(500, None, None, 1.0))
 
 
 def test_the_ledgers_last_attempt_is_the_last() -> None:
