@@ -63,6 +63,11 @@ class Committer(Generic[T, R]):
         """Whether such an item waits or is being written."""
         return any(wanted(item) for item, _ in (*self._writing, *self._waiting))
 
+    @property
+    def items(self) -> list[T]:
+        """What waits or is being written."""
+        return [item for item, _ in (*self._writing, *self._waiting)]
+
     async def _drain(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]

@@ -24,7 +24,7 @@ WIDE_LOOK_S = 0.25
 LATER_LOOK_S = 0.1  # at when the next later job is due, while there is enough to do without
 WALK_S = 5.0
 WALK_SHARE = 20  # walking over all flows takes at most one part in so many of the time
-WALK_MOST_S = 60.0  # and is never put off for longer: a process that was stopped meanwhile saw a long walk
+WALK_REST_MOST_S = 60.0  # whoever was overlooked is found by then, whatever held the last walk up
 WALK_MOST = 500
 ROUNDS = 4  # of reading what a pick found missing
 WATCH_MOST = 1_000
@@ -44,7 +44,7 @@ class Chooser:
         self._looked_wide_s = float("-inf")
         self._wide_after = (0, "")
         self._walk_after: str | None = ""
-        self._walked_s = 0.0
+        self._walked_s = 0.0  # spent on this walk: what passes between its steps is not its cost
         self._walk_again_s = 0.0
         self._later_floor = 0
         self._next_due: int | None = None
@@ -169,15 +169,15 @@ class Chooser:
     async def _walk(self, connection: Connection) -> None:
         began_s = self._clock.monotonic_s()
         keys = await store_line.flows(connection, self.queue, self._walk_after or "", WALK_MOST)
-        self._walked_s += self._clock.monotonic_s() - began_s
+        now_s = self._clock.monotonic_s()
+        self._walked_s += now_s - began_s
         self.line.found(keys)
         if len(keys) >= WALK_MOST:
             self._walk_after = keys[-1]
             return
-        now_s = self._clock.monotonic_s()
         self._walk_after = None
-        pause_s = max(WALK_S, min(WALK_MOST_S, WALK_SHARE * self._walked_s))
-        self._walk_again_s = now_s + pause_s - WALK_S / 2
+        rest_s = min(WALK_REST_MOST_S, max(WALK_S, WALK_SHARE * self._walked_s))
+        self._walk_again_s = now_s + rest_s - WALK_S / 2
 
     async def _refill(self, connection: Connection, room: int) -> None:
         hungry, most = self.line.hungry(room)

@@ -165,7 +165,9 @@ class Pump:
                 try:
                     won = await claim(self._database, ids, self._incarnation, self._database.clock.now_us())
                     if doubtful:
-                        known = {_key(held) for held in won} | set(self._running)
+                        # A duplicated entry may be of what has run here and waits to be recorded: seen before the look,
+                        # because it may be recorded while the answer is on its way.
+                        known = {_key(held) for held in won} | set(self._running) | self._recorder.unrecorded
                         ours = await own_running(self._database, self._incarnation)
                         won += [held for held in ours if held.id in self._claiming and _key(held) not in known]
                 except Exception as error:

@@ -39,6 +39,11 @@ class Recorder:
         """Every end that this process has seen is in the ledger."""
         return self._committer.is_idle
 
+    @property
+    def unrecorded(self) -> set[tuple[str, int]]:
+        """(id, fence) of attempts that have ended here and are not known to be in the ledger."""
+        return {(transition.claim.id, transition.claim.fence) for transition in self._committer.items}
+
     def holds(self, job_id: str) -> bool:
         return self._committer.holds(lambda transition: transition.claim.id == job_id)
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from unittest import mock
 
 from shared.db.sql import Statement
-from shared.ledger import rescue, store_claim, store_dispatch, store_lane, store_record
+from shared.ledger import rescue, store_claim, store_dispatch, store_lane, store_line, store_record
 from shared.runtime import beat, relay, ticker
-from shared.transport import attempt, lanes, pump, reconcile
+from shared.transport import attempt, lanes, pump, reconcile, recorder
 from shared.transport import relay as queue_relay
 from shared.transport.names import JOB, SOLO
 from shared.transport.reconcile import Reconciled, ensure_group
@@ -188,6 +188,22 @@ def a_paused_queue_is_not_heard_of():
         return False
 
     return mock.patch.object(store_lane, "is_paused", never)
+
+
+def a_follow_up_does_not_wait():
+    return without(store_line.MOVE_INTO_LINE, " AND waits_for = 0")
+
+
+def an_end_is_recorded_and_not_counted():
+    async def nobody(*_):
+        return set()
+
+    return mock.patch.object(store_record, "count_ends", nobody)
+
+
+def what_ended_here_is_taken_for_an_ambiguous_claim():
+    """Was a defect: a duplicated entry brought back what waited to be recorded, under the same fence."""
+    return mock.patch.object(recorder.Recorder, "unrecorded", frozenset())
 
 
 def nothing_taken_out():

@@ -67,6 +67,7 @@ def test_the_world_is_not_tame():
     assert jobs > 300
     for fault in ("lost", "late", "refused", "die_before", "die_after", "stop_before", "stop_after", "wipe", "restore",
                   "lag", "duplicate", "reorder", "steal_lock", "kill_relay", "drain_worker", "cancel_job",
+                  "families", "follow_ups", "unique_made", "unique_kept", "unique_replaced",
                   "lost_marks", "clock_set", "ticks", "missed_ticks", "pause_lane", "pause_queue", "held", "in_lane",
                   "in_ordered_lane"):  # fmt: skip
         assert stats.get(fault), f"{fault} never happened: {stats}"

@@ -122,6 +122,8 @@ class Witness:
         if (old["state"], new["state"]) == ("dispatched", "ready") and self.world.plan.calm:
             self.fail(f"{job} was published and nobody could have it, though nothing failed")
         (self.open.discard if new["state"] in TERMINAL else self.open.add)(job)
+        if self.world.kin is not None and new["state"] in TERMINAL:
+            self.world.kin.done.add(job)
 
     def _moved(self, job, old, new):
         if new == "dispatched":
@@ -158,6 +160,8 @@ class Witness:
             self.fail(f"{job} was claimed for {new['incarnation']}, which was declared dead: {change.tombstone}")
         if now_us < new["run_at"] - self.world.tolerance_us:
             self.fail(f"{job} starts {(new['run_at'] - now_us) / 1e6:.3f} s before its run_at")
+        if self.world.kin is not None and (wrong := self.world.kin.began(job)):
+            self.fail(wrong)
         self.claims[job, new["fence"]] = (new["incarnation"], now_us)
 
     def _left(self, change):

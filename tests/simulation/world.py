@@ -7,12 +7,13 @@ from random import Random
 from shared.kernel.clock import ManualClock, after_us
 from shared.ledger import store_limits, store_pause
 from shared.ledger.store_accept import new_job
-from shared.ledger.store_dead import CANCEL, RETRY
+from shared.ledger.store_dead import RETRY, cancel_job
 from shared.transport.enqueue import Accepted, Acceptor
 from shared.transport.names import stream
 from shared.transport.wake import CONFIG, WORK
 from tests.simulation import calendar, roles
 from tests.simulation.database import Ledger, SimDatabase
+from tests.simulation.kin import Kin
 from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.plan import make_plan
 from tests.simulation.process import Process
@@ -57,6 +58,7 @@ class World:
         self.clock = ManualClock(START_US)
         self.loop = VirtualLoop(self.clock)
         self.redis = Server(self.clock)
+        self.kin = Kin.of(self)
         self.witness = Witness(self)
         self.ledger = Ledger(self.witness)
         self.troubled = not self.plan.calm
@@ -114,6 +116,8 @@ class World:
         caller = Process(self, "api", killable=False)
         acceptor = Acceptor(SimDatabase(caller), self.wake)
         orders = [self.loop.create_task(self._order(acceptor, order)) for order in self.plan.orders]
+        if self.kin is not None:
+            orders.append(self.loop.create_task(self.kin.ask()))
         for at_s, event in self.plan.events:
             self.loop.call_later(at_s, self._strike, event)
         for at_s, by_us in self.calendar.steps if self.calendar else ():
@@ -131,6 +135,8 @@ class World:
         await self._until(self._quiet, QUIET_S, self._unfinished)
         await self._until(lambda: self.redis.length(stream(QUEUE)) == 0, CLEAN_S, lambda: "Redis is not empty")
         self.witness.judge()
+        if self.kin is not None:
+            self.kin.judge()
         if self.calendar is not None:
             calendar.judge(self)
 
@@ -450,7 +456,7 @@ class World:
     def _cancel_job(self):
         if self.witness.open:
             job = self.random.choice(sorted(self.witness.open))
-            self.ledger.execute(CANCEL, {"id": job, "tenant": "t1", "now": self.clock.now_us()})
+            at_once(cancel_job(Direct(self.ledger), "t1", job, self.clock.now_us()))
             for subscription in sorted(self.redis.listeners, key=lambda one: one.name):
                 if self.random.random() < 0.8:
                     subscription.say(job)
@@ -460,6 +466,25 @@ class World:
         dead = [row["id"] for row in self.ledger.query("SELECT id FROM job WHERE state = 'dead' ORDER BY id")]
         values = {"ids": dead, "tenant": "t1", "now": self.clock.now_us(), "states": ["dead"]}
         self.ledger.execute(RETRY, values)
+
+
+class Direct:
+    """A connection of somebody whom no network troubles."""
+
+    def __init__(self, ledger) -> None:
+        self._ledger = ledger
+
+    async def fetch(self, statement, params=None, rows=()):
+        return self._ledger.execute(statement, params, rows)
+
+
+def at_once(coroutine):
+    """Run what waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("it waits for something")
 
 
 def _brief(detail):
