@@ -18,6 +18,7 @@ from tests.e2e.steps import PHOTO, dead_delivery, delivery_of, endpoint, job_in,
 from tests.e2e.walk import routes
 
 AT_ONCE = 10
+PURGE = "upkeep.purge_history"
 TABLES = ("job", "api_users", "webhooks_endpoints", "webhooks_events", "media_assets")
 Case = tuple[str, dict[str, Any], dict[str, int]]  # url, request options, rows that one request adds
 Target = dict[str, Any]
@@ -69,6 +70,9 @@ CASES: dict[str, Callable[[Target], Case]] = {
     "/v1/lanes/{queue}/{name}/resume": lambda _: ("/v1/lanes/api/once/resume", {}, {}),
     "/v1/queues/{name}/pause": lambda _: ("/v1/queues/api/pause", {}, {}),
     "/v1/queues/{name}/resume": lambda _: ("/v1/queues/api/resume", {}, {}),
+    "/v1/schedules/{schedule_id}/pause": lambda _: (f"/v1/schedules/{PURGE}/pause", {}, {}),
+    "/v1/schedules/{schedule_id}/resume": lambda _: (f"/v1/schedules/{PURGE}/resume", {}, {}),
+    "/v1/schedules/{schedule_id}/run": lambda _: (f"/v1/schedules/{PURGE}/run", {}, {}),  # a job of the system's
 }  # fmt: skip
 
 

@@ -9,13 +9,12 @@ import time
 from tests.e2e.running import the_system, wait_until
 
 PURGE = "upkeep.purge_history"
-LATE_MOST_S = 0.25
+LATE_MOST_S = 5.0  # it is 0.03 s here; what this shows is that nobody polls by the minute
 _STARTED = """SELECT j.run_at, a.started_at FROM job AS j JOIN job_attempt AS a ON a.job_id = j.id
                WHERE j.tenant = 'system' AND j.run_at = ?"""
 
 
-def test_a_tick_starts_its_job_within_a_quarter_of_a_second() -> None:
-    """The best of three: this machine may be busy with other things."""
+def test_a_tick_starts_its_job_when_it_is_due() -> None:
     up = the_system()
     path = up.known["database_url"].removeprefix("sqlite:///")
     late_s = []

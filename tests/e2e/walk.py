@@ -22,6 +22,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/webhooks/events"): {"type": "e2e.walk.v1", "data": {}},
     ("POST", "/v1/webhooks/endpoints"): {"url": "http://127.0.0.1:9/x", "event_types": ["e2e.walk.v1"]},
     ("PUT", "/v1/lanes/{queue}/{name}"): {"concurrency": 7},
+    ("PATCH", "/v1/jobs/{job_id}"): {"priority": 1},
     ("PATCH", "/v1/webhooks/endpoints/{endpoint_id}"): {"description": "mine now"},
 }
 # A lane that a tenant limits or pauses is its own, whatever others call theirs.
@@ -36,8 +37,13 @@ SHARED = {
     "/v1/queues",
     "/v1/queues/{name}/backlog",
     "/v1/media/presets",
+    "/v1/schedules",
+    "/v1/schedules/{schedule_id}",
+    "/v1/schedules/{schedule_id}/pause",
+    "/v1/schedules/{schedule_id}/resume",
+    "/v1/schedules/{schedule_id}/run",
     "/metrics",
-}  # of no tenant; a queue is paused before it is resumed
+}  # of no tenant; what is paused is resumed after it
 
 
 def apps(folder: Path) -> dict[str, FastAPI]:
