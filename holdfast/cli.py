@@ -19,6 +19,7 @@ from holdfast.lanes import lanes, queues
 from holdfast.place import default_place
 from holdfast.show import Json
 from holdfast.status import read_status
+from holdfast.watch import watch
 from shared.kernel.errors import HoldfastError, Misconfigured, NotFound
 from shared.kernel.settings import CoreSettings, load
 from shared.runtime.keys import create, revoke
@@ -149,6 +150,12 @@ def jobs_show(job_id: str, *, as_json: Json = False) -> None:
         show.as_json(found)
     else:
         show.job(found)
+
+
+@jobs.command("watch")
+def jobs_watch(job_id: str, *, as_json: Json = False) -> None:
+    """Follow a job to its end; `--json` prints a line for each event. Exit 1 if it did not complete."""
+    raise typer.Exit(watch(connect(), _segment(job_id), as_json=as_json))
 
 
 @jobs.command("retry")

@@ -1,6 +1,8 @@
 """The command line's HTTP client: to the local system, or to any other by HOLDFAST_URL and HOLDFAST_API_KEY."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -19,6 +21,7 @@ class Refused(HoldfastError):
 class Client:
     def __init__(self, base_url: str, api_key: str, *, timeout_s: float = 30.0) -> None:
         headers = {"Authorization": f"Bearer {api_key}"}
+        self.base_url = base_url
         self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s)
 
     def get(self, path: str, **params: Any) -> Any:
@@ -35,6 +38,15 @@ class Client:
 
     def patch(self, path: str, body: Any) -> Any:
         return self._ask("PATCH", path, json=body)
+
+    @contextmanager
+    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """An answer that is read as it comes. Raises Refused, with `status` among its details, and httpx's errors."""
+        with self._http.stream("GET", path, headers={**headers, "Accept": "text/event-stream"}) as answer:
+            if answer.status_code >= httpx.codes.BAD_REQUEST:
+                answer.read()
+                raise Refused(_problem(answer), status=answer.status_code)
+            yield answer
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:

@@ -92,8 +92,8 @@ class Served:
 
 
 @asynccontextmanager
-async def served(place: Place, **settings: Any) -> AsyncIterator[Served]:
-    app, port = create_app(place.settings, ApiSettings(**settings)), free_port()
+async def served(place: Place, *, port: int = 0, **settings: Any) -> AsyncIterator[Served]:
+    app, port = create_app(place.settings, ApiSettings(**settings)), port or free_port()
     config = uvicorn.Config(
         app, host="127.0.0.1", port=port, log_config=None, http="shared.runtime.heads:BoundedHttp",
         timeout_graceful_shutdown=int(LIMIT_S),
