@@ -28,6 +28,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 jobs = typer.Typer(no_args_is_help=True, help="Look at jobs, and run dead ones again.")
 dead = typer.Typer(no_args_is_help=True, help="The dead letters: look, retry, discard.")
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, revoke.")
+shadow = typer.Typer(no_args_is_help=True, help="What BackgroundTasks loses, counted by ShadowTasks.")
+app.add_typer(shadow, name="shadow")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
 app.add_typer(dead, name="dead")
@@ -96,6 +98,26 @@ def migrate(*, as_json: Json = False) -> None:
         show.as_json({"ok": True, "versions": versions})
     else:
         show.table([{"owner": k, "version": v} for k, v in versions.items()], ["owner", "version"], empty="no owners")
+
+
+@shadow.command("report")
+def shadow_report(
+    after: Annotated[float, typer.Option(min=0, help="seconds after which a task that has not ended is lost")] = 300.0,
+    *,
+    clear: Annotated[bool, typer.Option("--clear", help="and forget what was reported")] = False,
+    as_json: Json = False,
+) -> None:
+    """How many background tasks were lost with their process or failed in silence, and which."""
+    from holdfast.ledger import run_shadow  # noqa: PLC0415 - as above
+
+    found = asyncio.run(run_shadow(_database_url(), after, clear=clear))
+    if as_json:
+        show.as_json(found)
+        return
+    print(
+        f"lost {found['lost']}, failed {found['failed']}" + (", and no more is noted: --clear" if found["full"] else "")
+    )
+    show.table(found["tasks"], ["end", "function", "path", "process", "started_at", "error"], empty="")
 
 
 @keys.command("create")
@@ -228,7 +250,7 @@ def dead_retry(
     if canary is not None:
         body["canary"] = canary
     if args is not None:
-        body["args"] = _json_object(args)
+        body["args"] = _object(args)
     _told(connect().post("/v1/dead/retry", body), as_json=as_json)
 
 
@@ -273,16 +295,6 @@ def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[
     if ids:
         return {"ids": ids}
     return {"group": group} if group else {"filter": {"task": task}}
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as wrong:
-        raise Misconfigured(f"--args is no JSON: {wrong}") from None
-    if not isinstance(found, dict):
-        raise Misconfigured("--args must be a JSON object, with all of the job's arguments")
-    return found
 
 
 def _told(answer: Any, *, as_json: bool) -> None:

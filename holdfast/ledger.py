@@ -11,9 +11,11 @@ from sqlalchemy.exc import DBAPIError
 from shared.db.engine import Database, sqlite_path
 from shared.db.failures import is_transient
 from shared.db.migrate import schema_problems
+from shared.kernel.clock import after_us, rfc3339
 from shared.kernel.errors import Misconfigured
 from shared.ledger.audit import audit
 from shared.ledger.schema import LEDGER
+from shared.ledger.store_shadow import SHADOWS_MOST, clear_shadows, read_shadows
 from shared.runtime.migrate import upgrade
 
 
@@ -31,6 +33,27 @@ async def run_audit(database_url: str) -> dict[str, Any]:
     if problems:
         raise Misconfigured(problems[0])
     return report
+
+
+async def run_shadow(database_url: str, after_s: float, *, clear: bool = False) -> dict[str, Any]:
+    """What BackgroundTasks lost or let fail; a task that began `after_s` ago and has not ended counts as lost."""
+    database = Database(database_url, pool=2)
+    try:
+        with in_one_sentence():
+            await database.open()
+            problems = await schema_problems(database, [LEDGER])
+            if problems:
+                raise Misconfigured(problems[0])
+            before_us = after_us(database.clock.now_us(), -after_s)
+            counts, which = await read_shadows(database, before_us)
+            cleared = await clear_shadows(database, before_us) if clear else 0
+    finally:
+        await database.close()
+    tasks = [
+        {**row, "started_at": rfc3339(row["started_at"]), "end": "failed" if row["error"] else "lost"} for row in which
+    ]
+    full = counts["noted"] >= SHADOWS_MOST
+    return {"lost": counts["lost"], "failed": counts["failed"], "full": full, "cleared": cleared, "tasks": tasks}
 
 
 async def run_upgrade(database_url: str) -> dict[str, str]:

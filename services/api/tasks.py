@@ -13,10 +13,12 @@ from shared.contracts.commands.api import PurgeHistory, RetryRest, SendWelcomeEm
 from shared.kernel.errors import BadInput
 from shared.ledger.store_dead import known_states
 from shared.transport.attempt import Dead, Retry
+from shared.transport.durable import durable
 
 WELCOME = "Hello {name},\n\nyour account is ready.\n"
 
 
+@durable(SendWelcomeEmail)
 async def send_welcome(command: SendWelcomeEmail, attempt: ThisAttempt, mailer: TheirMailer) -> dict[str, Any]:
     try:
         message = compose(

@@ -6,7 +6,7 @@ happen after the commit, such as waking the relay, is registered with `after_com
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -25,6 +25,7 @@ class Tx:
         self.session = session
         self.now_us = database.clock.now_us()
         self._dialect = database.dialect
+        self._before: list[Callable[[], Awaitable[object]]] = []
         self._after: list[Callable[[], None]] = []
         self.touched: set[str] = set()  # queues that were given work: their relay is woken after the commit
 
@@ -36,6 +37,10 @@ class Tx:
         values = statement.bind(self._dialect, params, rows)
         result = await connection.exec_driver_sql(statement.sql(self._dialect), values or None)
         return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+    def before_commit(self, action: Callable[[], Awaitable[object]]) -> None:
+        """Run once the block has ended without an error, inside the transaction; what it raises rolls all back."""
+        self._before.append(action)
 
     def after_commit(self, action: Callable[[], None]) -> None:
         self._after.append(action)
@@ -54,6 +59,8 @@ async def open_tx(
             token = current_tx.set(tx)
             try:
                 yield tx
+                for last in tx._before:  # noqa: SLF001 - its own maker
+                    await last()
                 await session.flush()
             finally:
                 current_tx.reset(token)

@@ -244,6 +244,19 @@ class CronTick(Table, table=True):
     missed: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
 
 
+class ShadowTask(Table, table=True):
+    """A background task that has not ended well: under way, lost with its process, or failed (`error`)."""
+
+    __tablename__ = "shadow_task"
+
+    id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    function: str
+    path: str
+    process: str
+    started_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+    error: str | None = None
+
+
 class ApiKey(Table, table=True):
     """A caller. `hash` is SHA-256 of a 256-bit random key: such a key needs no slow hash, and is never stored."""
 

@@ -123,7 +123,7 @@ class Attempt:
         async with open_tx(self._database, wake=self._wake) as tx:
             yield tx
             ending = self._ending(dead)
-            if self._writer is not None and (report := self._writer.waiting(self.claim.key)) is not None:
+            if self._writer is not None and (report := self._writer.unwritten(self.claim.key)) is not None:
                 ending = replace(ending, progress=report)
             recorded = await record(tx, [ending], sqlite=self._database.dialect == "sqlite", freed=tx.touched)
             if recorded != ["recorded"]:

@@ -29,7 +29,7 @@ class ProgressWriter:
         self._database = database
         self._throttle = Throttle()
         self._task: asyncio.Task[None] | None = None
-        self._writing: frozenset[Key] = frozenset()
+        self._writing: dict[Key, Report] = {}
         self._written = asyncio.Event()
 
     def put(self, key: Key, report: Report) -> None:
@@ -38,8 +38,9 @@ class ProgressWriter:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write(), name="progress")
 
-    def waiting(self, key: Key) -> Report | None:
-        return self._throttle.waiting(key)
+    def unwritten(self, key: Key) -> Report | None:
+        """The newest report of this attempt that is not known to be in the ledger; one under way may come too late."""
+        return self._throttle.waiting(key) or self._writing.get(key)
 
     async def settle(self, key: Key) -> None:
         """Let a write of this attempt that is under way end: its end must not meet it in the database."""
@@ -51,7 +52,7 @@ class ProgressWriter:
 
     def forget(self, key: Key) -> Report | None:
         """The attempt has ended: what of it is still to be written."""
-        return self._throttle.forget(key)
+        return self._throttle.forget(key) or self._writing.get(key)
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
@@ -64,7 +65,7 @@ class ProgressWriter:
         if not group:
             return True
         self._written.clear()
-        self._writing = frozenset(key for key, _ in group)
+        self._writing = dict(group)
         try:
             await write_progress(self._database, group)
         except Exception as error:
@@ -73,7 +74,7 @@ class ProgressWriter:
                 self._throttle.give_back(key, report)
             return False
         finally:
-            self._writing = frozenset()
+            self._writing = {}
             self._written.set()
         return True
 

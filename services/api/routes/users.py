@@ -9,14 +9,14 @@ from starlette.responses import Response
 from services.api import store
 from services.api.deps import Held, MayReadUsers, MayWriteUsers, UserId
 from services.api.mail import check_address
-from shared.contracts.commands.api import SendWelcomeEmail
+from services.api.tasks import send_welcome
 from shared.kernel.clock import rfc3339
 from shared.kernel.errors import Conflict, NotFound
 from shared.kernel.ids import new_id
 from shared.runtime.bodies import Body, Line
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.json_bodies import JsonRoute
-from shared.transport.enqueue import enqueue
+from shared.runtime.tasks import DurableTasks
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=JsonRoute)
 
@@ -27,13 +27,12 @@ class NewUser(Body):
 
 
 @router.post("", status_code=201)
-async def sign_up(body: NewUser, caller: MayWriteUsers, once: Idempotent) -> Response:
+async def sign_up(body: NewUser, caller: MayWriteUsers, once: Idempotent, tasks: DurableTasks) -> Response:
     user_id = new_id("user")
     async with once.tx() as tx:
         if not await store.insert_user(tx, user_id=user_id, tenant=caller.tenant, email=body.email, name=body.name):
             raise Conflict("there is a user with this email address", code="email_taken")
-        command = SendWelcomeEmail(user_id=user_id, email=body.email, name=body.name)
-        job_id = await enqueue(tx, command, tenant=caller.tenant)
+        job_id = tasks.add_task(send_welcome, user_id=user_id, email=body.email, name=body.name)
         return once.answer(201, {"id": user_id, "job": job_id}, {"Location": f"/v1/users/{user_id}"})
 
 

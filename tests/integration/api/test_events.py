@@ -29,6 +29,7 @@ from shared.ledger.store_claim import claim
 from shared.ledger.store_incarnation import born
 from shared.ledger.store_progress import write_progress
 from shared.ledger.store_record import record
+from shared.runtime import watch
 from shared.runtime.sse import Event, Reader
 from shared.testing.dispatching import dispatch_due
 from shared.testing.servers import Valkey, free_port
@@ -231,6 +232,25 @@ async def test_it_needs_no_redis(place: Place, tmp_path: Path) -> None:
             assert "progress" in names
     finally:
         valkey.kill()
+
+
+@on_one_database
+async def test_streams_outlive_a_database_that_does_not_answer(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "FAILED_S", 0.05)
+    key, work, (job,) = await place.key(), Work(place), await make(place)
+    failed = asyncio.Event()
+    async with served(place) as app, following(app.url, key, job) as stream:
+        assert await stream.next() is not None
+
+        async def away(*_: Any) -> Any:
+            failed.set()
+            raise ConnectionError("away")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(watch, "read_watched", away)
+            await asyncio.wait_for(failed.wait(), LIMIT_S)
+            await work.end(await work.claim(job))
+        assert [one.name for one in await stream.rest()] == ["state", "result"]
 
 
 @on_one_database

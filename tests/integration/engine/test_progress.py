@@ -76,6 +76,34 @@ async def test_the_last_report_commits_with_the_attempts_own_transaction(engine:
     assert (row["state"], row["progress"], row["progress_note"]) == ("completed", 0.9, "nearly")
 
 
+@pytest.mark.parametrize("own_end", [True, False])
+async def test_a_write_that_comes_too_late_loses_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, own_end: bool
+) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any) -> Any:
+        began.set()
+        await go_on.wait()
+        return await write(*args)
+
+    write = progress_module.write_progress
+    monkeypatch.setattr(progress_module, "write_progress", slow)
+    monkeypatch.setattr(progress_module, "SETTLE_S", 0.05)
+
+    async def work(_: Do, attempt: ThisAttempt) -> None:
+        attempt.progress(0.9, "nearly")
+        await began.wait()  # it has left the throttle, and is not in the ledger
+        if own_end:
+            async with attempt.tx():
+                attempt.result = None
+
+    engine.handle(Do, work)
+    row = await engine.run(Do())
+    go_on.set()
+    assert (row["state"], row["progress"], row["progress_note"]) == ("completed", 0.9, "nearly")
+
+
 async def test_every_attempt_starts_anew(engine: Engine) -> None:
     async def work(_: Do, attempt: ThisAttempt) -> None:
         if attempt.number == 1:

@@ -1,11 +1,15 @@
 """Server-Sent Events: what is written can be read, however it is cut, and odd streams read as the standard says."""
 
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from shared.runtime import sse
-from shared.runtime.sse import LINE_LIMIT_CHARS, Event, Reader
+from shared.runtime.sse import LINE_LIMIT_CHARS, Event, EventStream, Reader
 
 WORDS = st.text(st.characters(exclude_characters="\r\n\x00", exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(
@@ -73,3 +77,54 @@ def test_the_hint_to_come_back_is_heard_and_nonsense_is_not() -> None:
 def test_a_line_without_an_end_is_refused() -> None:
     with pytest.raises(ValueError, match="no end"):
         Reader().feed(b"x" * (LINE_LIMIT_CHARS + 1))
+
+
+class Ended(Exception):
+    pass
+
+
+async def _stream(
+    send: Callable[[Message], Awaitable[None]], events: AsyncGenerator[bytes], ended: list[str], limit_s: float = 60.0
+) -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    await EventStream(events, limit_s, on_end=lambda: ended.append("ended"))({}, receive, send)
+
+
+async def _endless(ended: list[str]) -> AsyncGenerator[bytes]:
+    try:
+        while True:
+            yield sse.comment()
+    finally:
+        ended.append("closed")
+
+
+async def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "SLOW_S", 0.05)
+    ended: list[str] = []
+
+    async def stuck(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    await asyncio.wait_for(_stream(stuck, _endless(ended), ended, limit_s=0.0), 10)
+    assert sorted(ended) == ["closed", "ended"]
+
+
+async def test_what_fails_in_a_stream_reaches_the_server_and_lets_go() -> None:
+    ended: list[str] = []
+    sent: list[Message] = []
+
+    async def failing() -> AsyncGenerator[bytes]:
+        yield b"x"
+        raise Ended
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(Ended):
+        await asyncio.wait_for(_stream(send, failing(), ended), 10)
+    assert ended == ["ended"]
+    assert [message.get("body") for message in sent] == [None, b"x"], "half an answer does not look like a whole one"

@@ -99,3 +99,13 @@ def _tables() -> None:
     op.create_index(
         "ix_job_action_job", "job_action", ["job_id", "id"], postgresql_where=one, sqlite_where=one
     )
+    op.create_table(
+        "shadow_task",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("function", _TEXT, nullable=False),
+        sa.Column("path", _TEXT, nullable=False),
+        sa.Column("process", _TEXT, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("error", _TEXT),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shadow_task")),
+    )
