@@ -2,8 +2,9 @@
 
 Completed and cancelled jobs go after `keep_finished_s`, and not before a job that waits for them has ended; each batch
 adds to the tally's `purged` as it goes, so that accepted = rows + purged at every moment. Attempts go after
-`keep_attempts_s`, and never before their job: a dead letter keeps all of its own until a person resolves it. Tally rows
-younger than an hour are left alone: a group commit whose outcome was ambiguous writes its own again, and must find it.
+`keep_attempts_s`, and never before their job: a dead letter keeps all of its own until a person resolves it. What
+callers decided goes after `keep_actions_s`. Tally rows younger than an hour are left alone: a group commit whose
+outcome was ambiguous writes its own again, and must find it.
 """
 
 from dataclasses import asdict, dataclass
@@ -43,6 +44,13 @@ PURGE_ATTEMPTS = Statement(
     RETURNING job_id
     """,
 )
+PURGE_ACTIONS = Statement(
+    "purge_actions",
+    """
+    DELETE FROM job_action WHERE id IN (SELECT id FROM job_action WHERE id < :floor ORDER BY id LIMIT :limit)
+    RETURNING id
+    """,
+)
 PURGE_DEDUP = Statement(
     "purge_dedup",
     """
@@ -66,6 +74,7 @@ class Purged:
     attempts: int
     keys: int
     tallies: int
+    actions: int
 
     def as_result(self) -> dict[str, int]:
         return asdict(self)
@@ -76,6 +85,7 @@ async def purge(resources: Resources, settings: ApiSettings) -> Purged:
     now_us = resources.database.clock.now_us()
     finished = now_us - round(settings.keep_finished_s * SECOND_US)
     attempts = now_us - round(settings.keep_attempts_s * SECOND_US)
+    actions = now_us - round(settings.keep_actions_s * SECOND_US)
     limit = settings.purge_batch
     jobs = await _repeat(resources, PURGE_JOBS, {"before": finished, "limit": limit}, counted=True)
     old: dict[str, str | int] = {"floor": id_floor("job", attempts), "before": attempts, "limit": limit}
@@ -84,6 +94,7 @@ async def purge(resources: Resources, settings: ApiSettings) -> Purged:
         attempts=await _repeat(resources, PURGE_ATTEMPTS, old),
         keys=await _repeat(resources, PURGE_DEDUP, {"now": now_us, "limit": limit}),
         tallies=await compact_tally(resources, now_us - round(TALLY_REST_S * SECOND_US)),
+        actions=await _repeat(resources, PURGE_ACTIONS, {"floor": id_floor("act", actions), "limit": limit}),
     )
 
 

@@ -45,7 +45,7 @@ async def test_a_purge_completes_with_its_counts(place: Place) -> None:
     ended = await run(place, PurgeHistory(), ApiSettings())
     assert ended is not None
     assert ended.state == "completed"
-    assert ended.result == '{"jobs":0,"attempts":0,"keys":0,"tallies":0}'
+    assert ended.result == '{"jobs":0,"attempts":0,"keys":0,"tallies":0,"actions":0}'
 
 
 async def test_an_email_nobody_takes_is_tried_again(place: Place) -> None:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.api.settings import ApiSettings
-from services.api.upkeep import Purged, compact_tally, purge
+from services.api.upkeep import Purged, compact_tally, id_floor, purge
 from shared.kernel.clock import SECOND_US, ManualClock
 from shared.ledger.audit import audit
+from shared.ledger.store_action import NOTE_ACTION
 from shared.runtime.resources import Resources, open_resources
 from tests.integration.api.test_jobs import make
 from tests.integration.http.places import Place
@@ -37,7 +38,7 @@ async def age(place: Place, days: float) -> None:
 async def test_nothing_young_goes(place: Place, resources: Resources) -> None:
     jobs = await make(place, 3)
     await place.end(jobs[:2], "completed")
-    assert await purge(resources, SMALL) == Purged(0, 0, 0, 0)
+    assert await purge(resources, SMALL) == Purged(0, 0, 0, 0, 0)
     assert await ids(place) == set(jobs)
 
 
@@ -69,6 +70,27 @@ async def test_attempts_go_after_their_fortnight_and_never_before_their_job(
     assert (gone.jobs, gone.attempts) == (5, 5)
     assert await ids(place, "job_attempt", "job_id") == set(jobs[5:])
     assert (await audit(place.database)).ok
+
+
+async def test_what_was_decided_goes_after_its_quarter(place: Place, resources: Resources) -> None:
+    """An action's id is as old as the action."""
+    now_us = place.database.clock.now_us()
+    async with place.database.transaction() as connection:
+        for days in (100, 95, 94, 91, 89, 1):
+            at = now_us - days * DAY_US
+            values = {
+                "tenant": "acme",
+                "caller": "key_1",
+                "action": "retry",
+                "job_id": None,
+                "target": "{}",
+                "outcome": "{}",
+            }
+            await connection.fetch(NOTE_ACTION, {**values, "id": id_floor("act", at), "at": at})
+    assert (await purge(resources, SMALL)).actions == 4
+    assert sorted(row["at"] for row in await place.rows("SELECT at FROM job_action")) == [
+        now_us - 89 * DAY_US, now_us - DAY_US,
+    ]  # fmt: skip
 
 
 async def test_expired_keys_go(place: Place, resources: Resources) -> None:
