@@ -4,11 +4,14 @@ Names and labels are listed in docs/telemetry.md. Labels are bounded: queues and
 outcomes and reasons from the state machine; no tenant, no id, no path stands in one.
 """
 
-from prometheus_client import REGISTRY, Gauge, generate_latest
+from prometheus_client import REGISTRY, Gauge, generate_latest, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from shared.kernel.logs import get_logger
 from shared.transport import telemetry
+
+log = get_logger(__name__)
 
 ENGINE = (
     telemetry.JOBS,
@@ -33,3 +36,13 @@ def queue_measured(queue: str, depth: int, oldest_s: float) -> None:
 
 def exposition() -> Response:
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+def serve(port: int | None) -> None:
+    """Show this process's counters on a port of its own, for processes without HTTP; not being able to is no end."""
+    if port is None:
+        return
+    try:
+        start_http_server(port)
+    except OSError as error:
+        log.warning("metrics_unserved", port=port, error=str(error))

@@ -20,6 +20,7 @@ from shared.kernel import faultpoints, logs
 from shared.kernel.errors import Misconfigured
 from shared.kernel.settings import CoreSettings, load
 from shared.ledger.schema import LEDGER
+from shared.runtime import metrics
 from shared.runtime.heartbeat import touch
 from shared.runtime.lifecycle import pause, run_forever
 from shared.runtime.rescuer import Rescuer
@@ -167,6 +168,7 @@ async def serve(settings: CoreSettings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
+    metrics.serve(settings.metrics_port)
     async with open_resources(settings) as resources:
         if await wait_for_schema(resources.database, stop, settings.state_dir):
             await RelayProcess(resources, stop).run()

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from shared.contracts.command import Command
 from shared.kernel import faultpoints, logs
 from shared.kernel.settings import CoreSettings
+from shared.runtime import metrics
 from shared.runtime.incarnation import WorkerLife
 from shared.runtime.resources import Resources
 from shared.runtime.schema import SchemaWatch, owners_of, wait_for_schema
@@ -52,7 +53,10 @@ def make_broker(
         async def fit() -> bool:
             return not await watch.problems()
 
-        actions: list[Callable[[], Awaitable[None]]] = []
+        async def show_metrics() -> None:
+            metrics.serve(settings.metrics_port)
+
+        actions: list[Callable[[], Awaitable[None]]] = [show_metrics]
         if on_active is not None:
             actions.append(lambda: on_active(app))
         return WorkerProcess(
