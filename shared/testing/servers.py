@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -35,7 +36,7 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-class Server:
+class Server(ABC):
     """A child process: started until it answers, stopped until it is gone."""
 
     name = "server"
@@ -60,8 +61,9 @@ class Server:
                 self._tries = 1  # its address is known from here on
                 return self
 
+    @abstractmethod
     def _launch(self) -> None:
-        raise NotImplementedError
+        """Start the process and wait until it answers; raises Misconfigured."""
 
     def _spawn(self, command: Sequence[str], **options: Any) -> None:
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
