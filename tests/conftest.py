@@ -12,12 +12,16 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from shared.db.engine import Database
 from shared.db.migrate import migrate
 from shared.kernel.ids import new_id
 from shared.ledger.schema import LEDGER
 from shared.testing.servers import Postgres, Valkey, remove
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no defect: tests are never timed
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

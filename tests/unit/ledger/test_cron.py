@@ -110,7 +110,7 @@ def is_fixed(cron):
     return not any(part.startswith("*") for part in cron.split()[:2])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(LINES, ZONES, INSTANTS)
 def test_ticks_rise_and_each_is_what_the_local_clock_shows(cron, zone, after):
     found = [after, *next_ticks(cron, zone, after, 12)]
@@ -128,7 +128,7 @@ def test_ticks_rise_and_each_is_what_the_local_clock_shows(cron, zone, after):
         assert wall - gap <= next(CronSim(cron, wall - gap - timedelta(seconds=1))) < wall
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(LINES, ZONES, INSTANTS, st.integers(1, 2 * DAY_US))
 def test_the_next_tick_is_the_same_from_whichever_earlier_instant(cron, zone, after, later):
     tick = next_tick(cron, zone, after)
@@ -137,7 +137,7 @@ def test_the_next_tick_is_the_same_from_whichever_earlier_instant(cron, zone, af
     assert next_tick(cron, zone, tick - 1) == tick
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(["*/7", "*/30", "0", "30", "0,20,40"]), FIELD["hour"], ZONES, st.sampled_from(CHANGES))
 def test_no_instant_is_left_out(minute, hour, zone, change):
     """Every minute of two days is asked for itself."""
@@ -166,7 +166,7 @@ def test_cronsim_itself_agrees_where_hours_are_whole(zone, cron):
         assert next_ticks(cron, zone, (start - EPOCH) // timedelta(microseconds=1), 150) == theirs
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LINES, ZONES, INSTANTS, st.integers(0, 90 * DAY_US), st.integers(1, 5))
 def test_what_is_due_is_counted_and_the_latest_are_named(cron, zone, after, down, most):
     first = next_tick(cron, zone, after)
