@@ -1,5 +1,10 @@
-"""Structured logs: one JSON object a line, secrets masked before they can be written."""
+"""Structured logs: one JSON object a line on standard error, secrets masked before they can be written.
 
+Writing a line never fails: a full disk, a closed pipe or text that is no Unicode must not end the loop that reports it.
+"""
+
+import contextlib
+import json
 import logging
 import re
 import sys
@@ -22,11 +27,22 @@ def masked(text: str) -> str:
 def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Hide values whose name or shape says secret: keys, signing secrets, passwords in URLs."""
     for name, value in event.items():
-        if _SECRET_NAME.search(name):
-            event[name] = "***"
-        elif isinstance(value, str):
-            event[name] = masked(value)
+        event[name] = "***" if _SECRET_NAME.search(name) else _masked_value(value)
     return event
+
+
+def _masked_value(value: Any) -> Any:
+    match value:
+        case str():
+            return masked(value)
+        case dict():
+            return {str(k): "***" if _SECRET_NAME.search(str(k)) else _masked_value(v) for k, v in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_masked_value(one) for one in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return masked(str(value))
 
 
 def configure(level: str = "INFO") -> None:
@@ -41,10 +57,10 @@ def configure(level: str = "INFO") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Lines,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LinesHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -61,7 +77,32 @@ def configure(level: str = "INFO") -> None:
 
 
 def _dumps(value: Any, **_: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:  # half a character, an integer beyond 64 bits: the slower library writes them
+        return json.dumps(value, default=str)
+
+
+def _write(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # ValueError: closed. There is nobody left to tell
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+class _Lines:
+    """What structlog writes to: whatever standard error is at that moment."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def msg(self, line: str) -> None:
+        _write(line)
+
+    debug = info = warning = error = critical = msg
+
+
+class _LinesHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _write(self.format(record))
 
 
 def get_logger(name: str) -> Any:
