@@ -5,10 +5,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
 
-.PHONY: help setup demo up test check unit faults bench images format clean
+.PHONY: help setup demo up test check unit faults bench bench-peers images format clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## install everything into .venv, from requirements.lock with hashes
 
@@ -42,6 +42,9 @@ faults: $(STAMP) ## only the tests that kill, stop, wipe and restart real proces
 bench: $(STAMP) ## measure against references, interleaved; writes bench/results/ (ARGS=drain)
 	@$(BIN)/python -m bench $(ARGS)
 
+bench-peers: $(STAMP) ## install the other job systems that bench stands beside, into .venv-peers, with hashes
+	@$(BIN)/python -m bench.venv
+
 images: ## build the three service images (needs a container engine)
 	@for s in api webhooks media; do \
 	  DOCKER_BUILDKIT=1 docker build --build-arg SERVICE=$$s --build-arg REVISION=$$(git rev-parse HEAD) -t holdfast-$$s . || exit 1; done
@@ -50,4 +53,4 @@ format: $(STAMP) ## let ruff format and fix
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet .
 
 clean: ## remove .venv and caches (never .holdfast, which is data)
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis

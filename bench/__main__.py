@@ -5,7 +5,9 @@ and fourth on SQLite as well. Ends by itself, and ends everything that it starte
 """
 
 import argparse
+import asyncio
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from bench import machine, report
 from bench.figures import Outcome
 from bench.scale import Scale, scale
-from bench.scenarios import Run, accept, deliveries, drain, flat, latency, spread
+from bench.scenarios import Run, accept, burden, deliveries, drain, flat, latency, peers, spread
 from bench.stage import Kind, Stage
 from shared.kernel import logs
 
@@ -29,7 +31,10 @@ SCENARIOS: dict[str, Run] = {
     "latency": latency.run,
     "flat": flat.run,
     "spread": spread.run,
+    "peers": peers.run,
+    "burden": burden.run,
 }
+SCENARIO_S = 900.0  # no scenario may hold up the others
 ON_SQLITE = ("deliveries", "drain", "latency")
 console = Console(stderr=True)
 
@@ -62,11 +67,11 @@ def main() -> int:
 
 
 async def _measure(
-    stage: Stage, chosen: Scale, plan: list[tuple[str, Kind]], keep: Callable[[list[Outcome]], None]
+    stage: Stage, chosen: Scale, plan: list[tuple[str, Kind]], keep: Callable[[list[Outcome], dict[str, str]], None]
 ) -> bool:
     """True when a scenario failed; the others have run all the same."""
     outcomes: list[Outcome] = []
-    failed = False
+    failed: dict[str, str] = {}
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     # Drawn rarely: what is measured shares these cores.
     with Progress(*columns, console=console, refresh_per_second=1) as progress:
@@ -77,14 +82,19 @@ async def _measure(
                 progress.update(total, description=f"{title}: {words}")
 
             step("starting")
+            began = time.monotonic()
             try:
-                outcomes.append(await SCENARIOS[name](stage, chosen, kind, step))
-                keep(outcomes)
-            except Exception:
-                failed = True
+                async with asyncio.timeout(SCENARIO_S):
+                    outcome = await SCENARIOS[name](stage, chosen, kind, step)
+                outcome.seconds = round(time.monotonic() - began, 1)
+                outcomes.append(outcome)
+            except Exception as error:
+                failed[f"{name} on {kind}"] = f"{type(error).__name__}: {error}"
                 console.print(f"{name} on {kind} failed:\n{traceback.format_exc()}", markup=False)
+                await asyncio.to_thread(stage.sweep)
+            keep(outcomes, failed)
             progress.advance(total)
-    return failed
+    return bool(failed)
 
 
 def _arguments() -> argparse.Namespace:

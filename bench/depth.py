@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 QUEUE = "lab"
+HOUR_US = 3_600_000_000
 _INSERT = """
     INSERT INTO job (id, queue, task, args, tenant, priority, lane, run_at, state, due, fence, attempt, max_attempts,
                      crashes, releases, timeout_s, created_at)

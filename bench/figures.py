@@ -36,6 +36,15 @@ class Figure:
 
 
 @dataclass
+class Table:
+    """Medians side by side, where many systems answer the same questions; None where there is no answer."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str | float | None]]
+
+
+@dataclass
 class Outcome:
     """What one scenario brought on one database. `rounds`: raw, each with CPU by process group."""
 
@@ -45,10 +54,12 @@ class Outcome:
     figures: list[Figure]
     rounds: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: list["Table"] = field(default_factory=list)
+    seconds: float = 0.0  # that the scenario took
 
     def document(self) -> dict[str, Any]:
         figures = [figure.document() for figure in self.figures]
-        return {**vars(self), "figures": figures}
+        return {**vars(self), "figures": figures, "tables": [vars(table) for table in self.tables]}
 
 
 def column(rounds: Sequence[dict[str, Any]], *path: str) -> list[float]:
@@ -60,3 +71,15 @@ def column(rounds: Sequence[dict[str, Any]], *path: str) -> list[float]:
             value = value[step]
         found.append(round(float(value), 4))
     return found
+
+
+def median_of(rounds: Sequence[dict[str, Any]], *path: str) -> float | None:
+    """Over the rounds that have it; None when none has."""
+    values: list[float] = []
+    for row in rounds:
+        value: Any = row
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        if value is not None:
+            values.append(float(value))
+    return round(statistics.median(values), 4) if values else None

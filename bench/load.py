@@ -61,7 +61,8 @@ def request_of(url: str, body: bytes, headers: list[str]) -> bytes:
 async def connect(url: str, count: int) -> list[Pipe]:
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
-    made = [await loop.create_connection(Pipe, parts.hostname, parts.port) for _ in range(count)]
+    host, port = parts.hostname or "", parts.port or 80
+    made = [await loop.create_connection(Pipe, host, port) for _ in range(count)]
     return [pipe for _, pipe in made]
 
 

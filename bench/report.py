@@ -1,12 +1,13 @@
 """Results as JSON, one file a run, and the Markdown table that the README shows."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from bench import venv
 from bench.figures import Outcome
 
 FOLDER = Path(__file__).parent / "results"
@@ -20,13 +21,20 @@ def fresh() -> Path:
     return FOLDER / f"{now:%Y-%m-%dT%H%M%S}.json" if path.exists() else path
 
 
-def write(path: Path, outcomes: Sequence[Outcome], machine: dict[str, Any], options: dict[str, Any]) -> None:
-    """After every scenario: a run that is cut short keeps what it has measured."""
+def write(
+    path: Path,
+    outcomes: Sequence[Outcome],
+    failed: Mapping[str, str],
+    machine: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    """After every scenario: a run that is cut short keeps what it has measured, and which scenarios failed."""
     document = {
+        "failed": dict(failed),
         "at": f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}",
         "machine": machine,
         "options": options,
-        "peers": "not run: Celery, dramatiq, procrastinate and pgqueuer belong to a later issue",
+        "peers": venv.versions(),
         "outcomes": [outcome.document() for outcome in outcomes],
     }
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")

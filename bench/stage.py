@@ -71,6 +71,10 @@ class Stage:
         self.supervisor.roles.append(role)
         return role
 
+    def sweep(self) -> None:
+        """End whatever a scenario that failed has left; the servers and the receiver stay."""
+        self.end(*(role for role in self.supervisor.roles if role.name != "receiver"))
+
     def end(self, *roles: Role) -> None:
         """Those roles only."""
         Supervisor(list(roles)).stop(15)
@@ -100,17 +104,22 @@ class Stage:
         name = f"bench_{self._rooms}"
         folder = self.folder / name
         folder.mkdir()
-        url = f"sqlite:///{folder / 'holdfast.db'}"
-        if kind == "postgres":
-            connection = await asyncpg.connect(self.postgres.url)
-            await connection.execute(f"CREATE DATABASE {name}")
-            await connection.close()
-            url = self.postgres.url.rpartition("/")[0] + f"/{name}"
+        url = f"sqlite:///{folder / 'holdfast.db'}" if kind == "sqlite" else await self.database(name)
+        await self.flush()
+        await asyncio.to_thread(lambda: asyncio.run(upgrade(url)))
+        return Room(self, kind, url, folder)
+
+    async def database(self, name: str) -> str:
+        """A new, empty database on the run's PostgreSQL; returns its address."""
+        connection = await asyncpg.connect(self.postgres.url)
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+        return self.postgres.url.rpartition("/")[0] + f"/{name}"
+
+    async def flush(self) -> None:
         redis: Redis = Redis.from_url(self.valkey.url)
         await redis.flushall()
         await redis.aclose()
-        await asyncio.to_thread(lambda: asyncio.run(upgrade(url)))
-        return Room(self, kind, url, folder)
 
     def _revive(self) -> None:
         """A server that somebody killed costs one scenario, not the rest of the run."""
@@ -118,10 +127,12 @@ class Stage:
             if server.process is None or server.process.poll() is not None:
                 server.start()
 
-    async def tool(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
+    async def tool(
+        self, module: str, *arguments: str, env: Mapping[str, str] | None = None, python: str = sys.executable
+    ) -> Any:
         """Run `python -m module …` to its end and read the JSON that it prints; killed past TOOL_S."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments, env={**self.base_env(), **(env or {})},
+            python, "-m", module, *arguments, env={**self.base_env(), **(env or {})},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -163,11 +174,13 @@ class Room:
             "HOLDFAST_DRAIN_LIMIT_S": "3",
         }
 
-    def worker(self, broker: str, slots: int) -> Role:
-        """One process, exactly the cluster's command."""
+    def worker(self, broker: str, slots: int, *, number: int = 0, of: int = 1) -> Role:
+        """One process, exactly the cluster's command; the `number`-th of so many that are active at once."""
+        env = {"HOLDFAST_SLOTS": str(of)}
         return self._start(
-            "worker", {}, "-m", "taskiq", "worker", broker, "--receiver", "shared.transport.receiver:HoldfastReceiver",
-            "--workers", "1", "--max-async-tasks", str(slots), "--no-configure-logging",
+            f"worker{number or ''}", env, "-m", "taskiq", "worker", broker, "--receiver",
+            "shared.transport.receiver:HoldfastReceiver", "--workers", "1", "--max-async-tasks", str(slots),
+            "--no-configure-logging",
         )  # fmt: skip
 
     def relay(self, queue: str) -> Role:

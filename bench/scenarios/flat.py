@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from bench import backlog
 from bench.cpu import Meter
-from bench.depth import QUEUE, Bulk
+from bench.depth import HOUR_US, QUEUE, Bulk
 from bench.figures import Figure, Outcome, column
 from bench.scale import Scale
 from bench.scenarios import Step, drain
@@ -29,7 +29,6 @@ from shared.transport.names import stream
 from shared.transport.relay import QueueRelay
 
 BATCH = 100
-HOUR_US = 3_600_000_000
 _OURS = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'holdfast'")
 _ATTEMPTS = text("SELECT finished_at FROM job_attempt WHERE started_at >= :since ORDER BY finished_at LIMIT :many")
 

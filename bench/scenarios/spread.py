@@ -8,11 +8,11 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
-from bench.depth import QUEUE, Bulk
+from bench.depth import HOUR_US, QUEUE, Bulk
 from bench.figures import Figure, Outcome, column
 from bench.scale import Scale
 from bench.scenarios import Step
-from bench.scenarios.flat import HOUR_US, dispatch
+from bench.scenarios.flat import dispatch
 from bench.stage import DURABILITY, Kind, Stage
 from shared.db.sql import Connection
 from shared.runtime.resources import Resources, open_resources
