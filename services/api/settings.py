@@ -14,9 +14,13 @@ class ApiSettings(BaseSettings):
     mail_from: str = "Holdfast <no-reply@holdfast.invalid>"
     smtp_connect_s: float = Field(5.0, gt=0, le=30)
     smtp_total_s: float = Field(20.0, gt=0, le=28, description="below the email's timeout: its own error says more")
-    keep_finished_s: float = Field(24 * 3600.0, ge=60, description="completed and cancelled jobs")
-    keep_attempts_s: float = Field(14 * 86_400.0, ge=60, description="attempts of jobs that are gone")
-    keep_actions_s: float = Field(90 * 86_400.0, ge=60, description="what callers decided about jobs")
+    keep_finished_s: float = Field(24 * 3600.0, ge=60, le=3_650 * 86_400, description="completed and cancelled jobs")
+    keep_attempts_s: float = Field(
+        14 * 86_400.0, ge=60, le=3_650 * 86_400, description="attempts of jobs that are gone"
+    )
+    keep_actions_s: float = Field(
+        90 * 86_400.0, ge=60, le=3_650 * 86_400, description="what callers decided about jobs"
+    )
     watchers_max: int = Field(1_000, ge=1, le=10_000, description="event streams of one process")
     watchers_per_key: int = Field(50, ge=1, le=10_000, description="event streams of one API key, in one process")
     watch_limit_s: float = Field(300.0, ge=1, le=3600, description="then a stream ends, and its client comes again")

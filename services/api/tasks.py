@@ -35,8 +35,10 @@ async def send_welcome(command: SendWelcomeEmail, attempt: ThisAttempt, mailer: 
     return {"message_id": message["Message-ID"], "answer": answer[:200]}
 
 
-async def purge_history(_: PurgeHistory, resources: TheirResources, settings: TheirSettings) -> dict[str, int]:
-    return (await purge(resources, settings)).as_result()
+async def purge_history(
+    command: PurgeHistory, attempt: ThisAttempt, resources: TheirResources, settings: TheirSettings
+) -> None:
+    await purge(attempt, resources, settings, command)
 
 
 async def retry_rest(command: RetryRest, attempt: ThisAttempt, resources: TheirResources) -> dict[str, Any]:

@@ -7,10 +7,13 @@ limit (BlobTooLarge, 413) and keys that no server of ours would make (ValueError
 A cancelled upload to S3 leaves an unfinished multipart upload behind: the bucket needs a lifecycle rule for those.
 """
 
+import asyncio
 import contextlib
 import hashlib
+import itertools
+import os
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from shared.kernel.errors import Misconfigured
 CHUNK_BYTES = 256 * 1024
 PART_BYTES = 5 * 1024 * 1024
 PARTS_AT_ONCE = 4
+DELETED_AT_ONCE = 500
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
@@ -42,6 +46,7 @@ class Blob:
 class Blobs:
     def __init__(self, url: str, **options: Any) -> None:
         """`url`: a directory (made if absent) or file://, s3://, gs://, az://; `options` go to obstore's store."""
+        self._root = _local_root(url)  # None: a bucket
         self._store = _open_store(url, options)
 
     async def put_stream(self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int) -> tuple[int, str]:
@@ -113,6 +118,68 @@ class Blobs:
             deleted += len(paths)
         return deleted
 
+    async def folders(self, prefix: str, after: str | None = None) -> AsyncIterator[tuple[str, dict[str, float]]]:
+        """The folders under a key segment, in order, beyond the folder `after`: name, and keys with their last change.
+
+        The change is a Unix time in seconds. Of a directory also what was being written when a process died.
+        """
+        if self._root is not None:
+            top = self._root / _checked(prefix)
+            for name in sorted(await asyncio.to_thread(_names_in, top)):
+                if after is None or name > after:
+                    found = await asyncio.to_thread(_files_in, top / name)
+                    yield name, {f"{prefix}/{name}/{path}": changed_s for path, changed_s in found.items()}
+            return
+        offset = (
+            None if after is None else f"{prefix}/{after}0"
+        )  # `0` comes after `/`: behind all of that folder's keys
+        held: tuple[str, dict[str, float]] | None = None
+        async for batch in obstore.list(self._store, prefix=_checked(prefix), offset=offset, chunk_size=500):
+            for entry in batch:
+                key = str(entry["path"])
+                name = key.removeprefix(f"{prefix}/").partition("/")[0]
+                if held is None or held[0] != name:
+                    if held is not None:
+                        yield held
+                    held = (name, {})
+                held[1][key] = entry["last_modified"].timestamp()
+        if held is not None:
+            yield held
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Delete these, which `folders` has given; what is not there any more is no error."""
+        if self._root is not None:
+            await asyncio.to_thread(_unlink, self._root, keys)
+            return
+        for at in range(0, len(keys), DELETED_AT_ONCE):
+            with contextlib.suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, list(keys[at : at + DELETED_AT_ONCE]))
+
+
+def _names_in(top: Path) -> list[str]:
+    try:
+        return [entry.name for entry in os.scandir(top) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _files_in(folder: Path) -> dict[str, float]:
+    found = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and not path.is_symlink():
+                found[str(path.relative_to(folder))] = path.stat().st_mtime
+    return found
+
+
+def _unlink(root: Path, keys: Sequence[str]) -> None:
+    for key in keys:
+        path = root / key
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or gone
+            for parent in itertools.takewhile(lambda parent: parent != root, path.parents):
+                parent.rmdir()
+
 
 class _Tally:
     """Counts and hashes a stream on its way; keeps the error that broke it."""
@@ -152,12 +219,18 @@ def _checked(key: str) -> str:
     return key
 
 
-def _open_store(url: str, options: dict[str, Any]) -> ObjectStore:
+def _local_root(url: str) -> Path | None:
     parts = urlsplit(url)
     if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
+
+
+def _open_store(url: str, options: dict[str, Any]) -> ObjectStore:
+    root = _local_root(url)
+    if root is None:
         try:
             return from_url(url, **options)
         except obstore.exceptions.BaseError as wrong:  # its first line is a sentence, the rest is for who debugs it
             raise Misconfigured(f"the storage cannot be opened: {str(wrong).partition(chr(10))[0]}") from None
-    root = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
     return LocalStore(root, mkdir=True, automatic_cleanup=True, **options)

@@ -1,6 +1,6 @@
 """Every statement on the media service's own table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -25,6 +25,7 @@ _FINISH = Statement(
 )
 _DELETE = Statement("delete_asset", "DELETE FROM media_assets WHERE id = :id AND tenant = :tenant RETURNING job_id")
 _ASSET = text("SELECT * FROM media_assets WHERE id = :id AND tenant = :tenant")
+_ASSETS = Statement("read_assets", "SELECT id, source_key, renditions, error FROM media_assets WHERE id {any:ids}")
 _SOURCE = Statement("asset_source", "SELECT source_key, preset_set, tenant FROM media_assets WHERE id = :id")
 
 
@@ -54,3 +55,9 @@ async def read_asset(database: Database, asset_id: str, tenant: str) -> Mapping[
 async def read_source(database: Database, asset_id: str) -> Mapping[str, Any] | None:
     rows = await database.fetch(_SOURCE, {"id": asset_id})
     return rows[0] if rows else None
+
+
+async def read_assets(database: Database, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Those of them that are there, by id, of any tenant: what their files are judged by."""
+    rows = await database.fetch(_ASSETS, {"ids": list(ids)})
+    return {row["id"]: row for row in rows}

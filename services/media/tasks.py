@@ -7,12 +7,15 @@ from typing import Any
 
 from services.media.deps import TheirBlobs, TheirPool, TheirResources, TheirSettings, ThisAttempt
 from services.media.errors import DeadlineExceeded, MediaError, PoolFull, SlotDied
+from services.media.leftovers import ROOT, sweep_files
 from services.media.outcome import end_failed, end_processed
 from services.media.presets import preset_set
 from services.media.store import read_source
 from shared.contracts.command import Command
-from shared.contracts.commands.media import ProcessAsset
+from shared.contracts.commands.media import DeleteFiles, ProcessAsset, SweepFiles
+from shared.runtime.sweeping import ONE, SHARE
 from shared.transport.attempt import Discard, Retry
+from shared.transport.enqueue import enqueue
 
 
 async def process_asset(
@@ -45,4 +48,27 @@ async def process_asset(
         await end_processed(attempt, command.asset_id, blobs, made)
 
 
-TASKS: dict[type[Command], Callable[..., Any]] = {ProcessAsset: process_asset}
+async def delete_files(command: DeleteFiles, blobs: TheirBlobs) -> dict[str, int]:
+    return {"files": await blobs.delete_prefix(f"{ROOT}/{command.asset_id}")}
+
+
+async def sweep_leftovers(
+    command: SweepFiles, attempt: ThisAttempt, resources: TheirResources, blobs: TheirBlobs
+) -> None:
+    def stopping() -> bool:
+        return attempt.is_stopping
+
+    budget_s = command.timeout_s * SHARE
+    found = await sweep_files(blobs, resources.database, command.after, budget_s=budget_s, stopping=stopping)
+    async with attempt.tx() as tx:
+        more = None
+        if not found.done:
+            more = await enqueue(tx, SweepFiles(after=found.after), tenant=attempt.tenant, unique=ONE)
+        attempt.result = {"assets": found.assets, "files": found.files, "more": more}
+
+
+TASKS: dict[type[Command], Callable[..., Any]] = {
+    ProcessAsset: process_asset,
+    DeleteFiles: delete_files,
+    SweepFiles: sweep_leftovers,
+}

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 from taskiq import TaskiqDepends
 
 from services.webhooks.desk import Desk
+from services.webhooks.settings import WebhooksSettings
 from shared.runtime.callers import Caller, require
 from shared.runtime.pages import Page, pages_of
 from shared.runtime.paths import id_in_path
@@ -16,6 +17,10 @@ from shared.transport.attempt import Attempt, get_attempt
 def get_desk(request: Request = TaskiqDepends()) -> Desk:
     desk: Desk = request.app.state.webhooks
     return desk
+
+
+def get_settings(request: Request = TaskiqDepends()) -> WebhooksSettings:
+    return get_desk(request).settings
 
 
 async def held(request: Request) -> Resources:
@@ -40,3 +45,5 @@ MayWrite = Annotated[Caller, Depends(require("webhooks:write"))]
 # Handlers
 ThisAttempt = Annotated[Attempt, TaskiqDepends(get_attempt)]
 TheirDesk = Annotated[Desk, TaskiqDepends(get_desk)]
+TheirResources = Annotated[Resources, TaskiqDepends(get_resources)]
+TheirSettings = Annotated[WebhooksSettings, TaskiqDepends(get_settings)]

@@ -14,7 +14,9 @@ from services.webhooks.events import Subscription, Subscriptions
 from services.webhooks.patterns import Matcher
 from services.webhooks.retry import policy_of
 from shared.db.engine import Database
-from shared.db.sql import Connection, Statement
+from shared.db.sql import Connection, Row, Statement
+from shared.db.sweep import Sweep
+from shared.kernel.ids import id_floor
 
 INSERT_EVENTS = Statement(
     "insert_events",
@@ -44,6 +46,21 @@ SUBSCRIPTIONS = Statement(
     """,
 )
 BODIES = Statement("read_bodies", "SELECT id, body FROM webhooks_events WHERE id {any:ids}")
+_LOOK_EVENTS = Statement(
+    "sweep_look_events",
+    "SELECT id FROM webhooks_events WHERE id < :floor AND id > :after_id ORDER BY id LIMIT :limit",
+)
+_DELETE_EVENTS = Statement(
+    "sweep_events",
+    """
+    DELETE FROM webhooks_events WHERE id IN (SELECT id FROM {rows} AS i) AND created_at < :before
+       AND NOT EXISTS (SELECT 1 FROM webhooks_deliveries AS d JOIN job AS j ON j.id = d.job_id
+                        WHERE d.event_id = webhooks_events.id AND j.state NOT IN ('completed', 'cancelled'))
+    RETURNING id
+    """,
+    rows={"id": "text"},
+)
+_DELETE_LINKS = Statement("sweep_links", "DELETE FROM webhooks_deliveries WHERE event_id {any:ids} RETURNING job_id")
 _OWNER = Statement("event_tenant", "SELECT tenant FROM webhooks_events WHERE id = :id")
 _EVENT = text("SELECT * FROM webhooks_events WHERE id = :id AND tenant = :tenant")
 _STATES = text(
@@ -82,3 +99,14 @@ async def find_event(database: Database, event_id: str, tenant: str) -> Mapping[
             return None
         states = (await connection.execute(_STATES, {"id": event_id})).mappings().all()
     return {**row, "states": {state["state"]: state["count"] for state in states}}
+
+
+def event_sweep(before_us: int) -> Sweep:
+    """Events that were accepted before then, and their links; not those that a delivery may still send."""
+    values = {"before": before_us, "floor": id_floor("evt", before_us)}
+    return Sweep("webhooks_events", _LOOK_EVENTS, _DELETE_EVENTS, ("id",), ("",), values, gone=_delete_links)
+
+
+async def _delete_links(connection: Connection, went: Sequence[Row]) -> Mapping[str, int]:
+    links = await connection.fetch(_DELETE_LINKS, {"ids": [row["id"] for row in went]})
+    return {"webhooks_deliveries": len(links)}

@@ -5,12 +5,13 @@ from typing import Any
 
 from services.webhooks.answers import classify
 from services.webhooks.delivery import EventMissing, again, detail_of, failure, reason_of, usable
-from services.webhooks.deps import TheirDesk, ThisAttempt
+from services.webhooks.deps import TheirDesk, TheirResources, TheirSettings, ThisAttempt
 from services.webhooks.publishing import MARGIN_S, event_of, publish
 from services.webhooks.store_endpoints import disable_gone
 from services.webhooks.store_events import event_tenant
+from services.webhooks.upkeep import purge
 from shared.contracts.command import Command
-from shared.contracts.commands.webhooks import DeliverWebhook, PublishEvent
+from shared.contracts.commands.webhooks import DeliverWebhook, PublishEvent, PurgeEvents
 from shared.kernel.clock import SECOND_US
 from shared.kernel.errors import BadInput, TooLarge
 from shared.transport.attempt import Dead
@@ -52,4 +53,14 @@ async def deliver(command: DeliverWebhook, attempt: ThisAttempt, desk: TheirDesk
     )
 
 
-TASKS: dict[type[Command], Callable[..., Any]] = {PublishEvent: publish_event, DeliverWebhook: deliver}
+async def purge_events(
+    command: PurgeEvents, attempt: ThisAttempt, resources: TheirResources, settings: TheirSettings
+) -> None:
+    await purge(attempt, resources, settings, command)
+
+
+TASKS: dict[type[Command], Callable[..., Any]] = {
+    PublishEvent: publish_event,
+    DeliverWebhook: deliver,
+    PurgeEvents: purge_events,
+}

@@ -103,8 +103,9 @@ class Database:
         """Several hot statements that commit together. `relaxed` may lose the commit with the server's crash."""
         if self._sqlite is not None:
             async with self._writer:
-                await self._sqlite.execute("BEGIN IMMEDIATE")
                 try:
+                    # Within: who is cancelled here has begun all the same, in the driver's thread, a moment later.
+                    await self._sqlite.execute("BEGIN IMMEDIATE")
                     yield _SqliteConnection(self._sqlite)
                 except BaseException:
                     # Shielded: a cancelled writer must not leave its transaction open for the next one.

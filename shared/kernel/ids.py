@@ -54,3 +54,10 @@ def new_id(prefix: str) -> str:
 
 def is_id(text: str, prefix: str) -> bool:
     return text.startswith(prefix + "_") and _SHAPE.match(text) is not None
+
+
+def id_floor(prefix: str, at_us: int) -> str:
+    """The least id that could be made at `at_us` (µs): ids made before it sort before it."""
+    value = max(0, at_us // 1_000) << 80
+    digits = [_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)]
+    return f"{prefix}_{''.join(digits)}"

@@ -64,6 +64,7 @@ class Attempt:
         database: Database,
         wake: Callable[[str], None],
         writer: ProgressWriter | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.claim = claim
         self.started_at = database.clock.now_us()
@@ -75,6 +76,7 @@ class Attempt:
         self._writer = writer
         self._database = database
         self._wake = wake
+        self._stopping = stopping
 
     @property
     def job_id(self) -> str:
@@ -92,6 +94,11 @@ class Attempt:
     @property
     def is_last(self) -> bool:
         return self.number >= self.claim.max_attempts
+
+    @property
+    def is_stopping(self) -> bool:
+        """The process drains: who can end well within seconds should, rather than be cut off at the drain's limit."""
+        return self._stopping()
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report how far this attempt is: 0 to 1, what lies outside is brought there; a note of 200 characters is kept.

@@ -50,6 +50,7 @@ class Executor:
         self._wake = wake
         self._patience_s = unknown_task_patience_s
         self.progress = ProgressWriter(database)
+        self.stopping = False  # the process drains
         self._injections: dict[str, Injection] = {}
         self._overrides: dict[Any, Any] = {}
 
@@ -69,7 +70,7 @@ class Executor:
             words = "; ".join(f"{_pointer(e['loc'])}: {e['msg']}" for e in unreadable.errors()[:5])
             failure = Failure("unreadable_args", words, fingerprint(claim.task, "unreadable_args", ""))
             return states.dead(claim, now_us, failure, started_at=now_us)
-        attempt = Attempt(claim, self._database, self._wake, self.progress)
+        attempt = Attempt(claim, self._database, self._wake, self.progress, lambda: self.stopping)
         token = current_attempt.set(attempt)
         try:
             return await self._attempt(attempt, task.original_func, command)

@@ -311,6 +311,7 @@ class Pump:
     async def _drain(self) -> None:
         """Let handlers finish until the limit; then cancel the rest and give it back without spending an attempt."""
         self._solo.clear()
+        self._executor.stopping = True
         tasks = {running.task for running in self._running.values()}
         if tasks:
             log.info("draining", queue=self._queue, jobs=len(tasks), limit_s=self._drain_limit_s)

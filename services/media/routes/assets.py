@@ -12,7 +12,8 @@ from services.media.deps import AssetId, Held, HeldBlobs, HeldSettings, MayRead,
 from services.media.documents import asset_document
 from services.media.presets import CONTENT_TYPES, PRESET_SETS, preset_set
 from services.media.uploads import take_in
-from shared.contracts.commands.media import ProcessAsset
+from shared.contracts.commands.media import DeleteFiles, ProcessAsset
+from shared.kernel.clock import after_us
 from shared.kernel.errors import NotFound
 from shared.kernel.ids import new_id
 from shared.ledger.states import TERMINAL
@@ -93,10 +94,16 @@ async def rendition(
 
 @router.delete("/{asset_id}", status_code=204)
 async def delete(asset_id: AssetId, caller: MayWrite, resources: Held, blobs: HeldBlobs) -> Response:
-    """The row goes first: a job that still runs finds nothing to finish, and what it made goes with the folder."""
+    """The row goes first: a job that still runs finds nothing to finish.
+
+    What it makes until then, and what a crash leaves of the folder, goes with a job that is accepted here and runs
+    when that one can run no longer.
+    """
     async with resources.tx() as tx:
         if not await store.delete_asset(tx, asset_id, caller.tenant):
             raise NotFound(f"there is no asset {asset_id}")
+        later_us = after_us(tx.now_us, 2 * ProcessAsset.timeout_s)
+        await enqueue(tx, DeleteFiles(asset_id=asset_id), tenant=caller.tenant, run_at=later_us)
     await blobs.delete_prefix(f"assets/{asset_id}")
     return Response(status_code=204)
 

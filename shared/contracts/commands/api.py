@@ -21,13 +21,20 @@ class SendWelcomeEmail(Command):
 
 
 class PurgeHistory(Command):
-    """Delete what retention allows, in bounded batches; an hour that nobody was there for is made up for once."""
+    """Delete what retention allows, in bounded batches; an hour that nobody was there for is made up for once.
+
+    A run that is out of time, or whose process is to end, leaves the rest to another: `at` is its table, `after` the
+    last key that was looked at.
+    """
 
     task: ClassVar[str] = "upkeep.purge_history"
     queue: ClassVar[str] = "api"
     timeout_s: ClassVar[float] = 120.0
     retry: ClassVar[RetryPolicy] = ONCE
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="@hourly"),)
+
+    at: str | None = None
+    after: tuple[str | int, ...] | None = None
 
 
 class RetryRest(Command):

@@ -3,8 +3,9 @@
 from typing import Any, ClassVar
 
 from shared.contracts.command import Command, command_table
+from shared.contracts.cron import CronLine
 from shared.contracts.lane import LanePolicy
-from shared.contracts.retry import Exponential, RetryPolicy, Schedule
+from shared.contracts.retry import ONCE, Exponential, RetryPolicy, Schedule
 
 # Standard Webhooks' recommended schedule; the first attempt goes out at once, so 0 is not in it.
 DEFAULT_DELAYS_S = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
@@ -40,4 +41,18 @@ class DeliverWebhook(Command):
     endpoint_id: str
 
 
-COMMANDS = command_table(PublishEvent, DeliverWebhook)
+class PurgeEvents(Command):
+    """Delete old events that no delivery needs any more, with their links; goes on as `PurgeHistory` does."""
+
+    task: ClassVar[str] = "webhooks.purge_events"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 120.0
+    retry: ClassVar[RetryPolicy] = ONCE
+    priority: ClassVar[int] = 7
+    schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="20 * * * *"),)
+
+    at: str | None = None
+    after: tuple[str | int, ...] | None = None
+
+
+COMMANDS = command_table(PublishEvent, DeliverWebhook, PurgeEvents)

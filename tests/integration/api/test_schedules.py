@@ -46,7 +46,7 @@ async def test_a_schedule_shows_its_line_and_its_next_five_ticks(place: Place, c
     assert shown["updated_at"].endswith("Z")
     assert shown == {
         "id": PURGE, "task": PURGE, "queue": "api", "tenant": "system", "state": "active", "cron": "0 * * * *",
-        "time_zone": "UTC", "args": {}, "missed": "once", "catch_up": None, "last": None,
+        "time_zone": "UTC", "args": {"at": None, "after": None}, "missed": "once", "catch_up": None, "last": None,
         "next": [rfc3339(first + number * HOUR_US) for number in range(5)], "updated_at": shown["updated_at"],
     }  # fmt: skip
     assert (await client.get(URL)).json() == shown
@@ -85,7 +85,9 @@ async def test_run_now_makes_a_job_and_no_tick(place: Place, client: httpx.Async
     assert answers[0].json() == answers[1].json()
     await client.post(f"{URL}/run")
     jobs = await place.rows("SELECT id, tenant, queue, args FROM job ORDER BY id")
-    assert [(job["tenant"], job["queue"], job["args"]) for job in jobs] == [("system", "api", "{}")] * 2
+    assert [(job["tenant"], job["queue"], job["args"]) for job in jobs] == [
+        ("system", "api", '{"at":null,"after":null}')
+    ] * 2
     assert jobs[0]["id"] == answers[0].json()["job"]
     assert (await client.get(URL)).json() == before
     assert await place.rows("SELECT * FROM cron_tick") == []

@@ -42,10 +42,10 @@ async def run(place: Place, command: Command, api: ApiSettings) -> Transition | 
 
 
 async def test_a_purge_completes_with_its_counts(place: Place) -> None:
-    ended = await run(place, PurgeHistory(), ApiSettings())
-    assert ended is not None
-    assert ended.state == "completed"
-    assert ended.result == '{"jobs":0,"attempts":0,"keys":0,"tallies":0,"actions":0}'
+    assert await run(place, PurgeHistory(), ApiSettings()) is None  # it has recorded its own end
+    (ended,) = await place.rows("SELECT state, result FROM job")
+    assert ended["state"] == "completed"
+    assert ended["result"] == ('{"job":0,"job_attempt":0,"dedup":0,"job_action":0,"lane":0,"job_tally":0,"more":null}')
 
 
 async def test_an_email_nobody_takes_is_tried_again(place: Place) -> None:

@@ -1,8 +1,9 @@
+"""Ids and the floors between them."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.upkeep import id_floor
-from shared.kernel.ids import is_id, new_id
+from shared.kernel.ids import id_floor, is_id, new_id
 
 
 @given(st.integers(min_value=0, max_value=(1 << 47) * 1000), st.integers(min_value=0, max_value=10**15))
