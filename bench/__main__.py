@@ -20,7 +20,21 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from bench import machine, report
 from bench.figures import Outcome
 from bench.scale import Scale, scale
-from bench.scenarios import Run, accept, burden, deliveries, drain, flat, latency, peers, spread
+from bench.scenarios import (
+    Run,
+    accept,
+    burden,
+    deliveries,
+    depths,
+    drain,
+    flat,
+    idle,
+    latency,
+    peers,
+    saturation,
+    spread,
+    workers,
+)
 from bench.stage import Kind, Stage
 from shared.kernel import logs
 
@@ -31,6 +45,10 @@ SCENARIOS: dict[str, Run] = {
     "latency": latency.run,
     "flat": flat.run,
     "spread": spread.run,
+    "depths": depths.run,
+    "saturation": saturation.run,
+    "workers": workers.run,
+    "idle": idle.run,
     "peers": peers.run,
     "burden": burden.run,
 }

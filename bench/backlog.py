@@ -68,11 +68,11 @@ class Drained:
         return {"jobs": self.jobs, "seconds": self.seconds, "rate": self.rate, "cpu_us": self.cpu_us}
 
 
-async def worker_ready(database: Database) -> None:
+async def worker_ready(database: Database, workers: int = 1) -> None:
     async def alive() -> bool:
-        return bool((await database.fetch(_WORKERS))[0]["n"])
+        return int((await database.fetch(_WORKERS))[0]["n"]) >= workers
 
-    await until(alive, "a worker", 30)
+    await until(alive, f"{workers} workers", 30)
 
 
 async def noops(resources: Resources, count: int) -> int:

@@ -77,11 +77,14 @@ async def closed(pipes: list[Pipe], request: bytes, total: int) -> dict[str, obj
             status, _ = await pipe.ask(request)
             statuses[status] = statuses.get(status, 0) + 1
 
-    began, cpu = time.perf_counter(), time.process_time()
+    began_ns, began, cpu = time.time_ns(), time.perf_counter(), time.process_time()
     await asyncio.gather(*(drive(pipe) for pipe in pipes))
     seconds = time.perf_counter() - began
     cpu_us = (time.process_time() - cpu) * 1e6 / total
-    return {"requests": total, "seconds": seconds, "rate": total / seconds, "cpu_us": cpu_us, "statuses": statuses}
+    return {
+        "requests": total, "seconds": seconds, "rate": total / seconds, "cpu_us": cpu_us, "statuses": statuses,
+        "began_ns": began_ns, "ended_ns": time.time_ns(),
+    }  # fmt: skip
 
 
 async def opened(

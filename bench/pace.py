@@ -8,8 +8,10 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 Act = Callable[[int], Awaitable[None]]
+CURVE = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0)
 
 
 async def open_loop(rate: float, seconds: float, act: Act) -> None:
@@ -53,7 +55,17 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def spread_ms(values_ms: Sequence[float]) -> dict[str, float]:
+def spread_ms(values_ms: Sequence[float]) -> dict[str, Any]:
+    """`curve`: a value for each of `CURVE`, for plots."""
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
     named = {name: round(percentile(values_ms, share), 3) for name, share in shares.items()}
-    return {**named, "max": round(max(values_ms), 3), "count": len(values_ms)}
+    curve = [round(percentile(values_ms, share), 3) for share in CURVE]
+    return {**named, "max": round(max(values_ms), 3), "count": len(values_ms), "curve": curve}
+
+
+def pace(sent_ns: Sequence[int], done_ns: Sequence[int]) -> dict[str, float]:
+    """What was sent, and what was done, a second, while sending went on: the lower one is what goes through."""
+    first_ns, last_ns = min(sent_ns), max(sent_ns)
+    seconds = max(last_ns - first_ns, 1) / 1e9
+    done = sum(1 for at_ns in done_ns if first_ns <= at_ns <= last_ns)
+    return {"sent": len(sent_ns) / seconds, "done": done / seconds}

@@ -1,4 +1,4 @@
-"""Enqueues no-ops on a fixed schedule from a process of its own: `python -m bench.producer ours|stock` prints JSON.
+"""Enqueues no-ops on a schedule, from a process of its own: `python -m bench.producer ours|flood|stock` prints JSON.
 
 Ours is what an app does: open the resources, submit to the acceptor, durable when it returns. Stock is `kiq`.
 """
@@ -38,6 +38,23 @@ async def ours(rate: float, seconds: float) -> dict[str, object]:
     return {"jobs": jobs}
 
 
+async def flood(_rate: float, seconds: float) -> dict[str, object]:
+    """As `ours`, by a hundred callers of whom each asks again when its job is durable."""
+    jobs: list[tuple[str, int, int]] = []
+    async with open_resources(load(CoreSettings)) as resources:
+        until_s = time.monotonic() + seconds
+
+        async def drive() -> None:
+            while time.monotonic() < until_s:
+                asked_ns = time.time_ns()
+                job = new_job(Noop(), tenant="bench", now_us=resources.database.clock.now_us())
+                await resources.acceptor.submit(Accepted([job]))
+                jobs.append((job.id, asked_ns, time.time_ns()))
+
+        await asyncio.gather(*(drive() for _ in range(100)))
+    return {"jobs": jobs}
+
+
 async def stock(rate: float, seconds: float) -> dict[str, object]:
     assert STREAM in os.environ
     assert REDIS in os.environ
@@ -54,13 +71,16 @@ async def stock(rate: float, seconds: float) -> dict[str, object]:
     return {}
 
 
+SIDES = {"ours": ours, "flood": flood, "stock": stock}
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.producer")
-    parser.add_argument("side", choices=("ours", "stock"))
+    parser.add_argument("side", choices=tuple(SIDES))
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=5)
     given = parser.parse_args()
-    told = await (ours if given.side == "ours" else stock)(given.rate, given.seconds)
+    told = await SIDES[given.side](given.rate, given.seconds)
     sys.stdout.write(orjson.dumps(told).decode() + "\n")
 
 

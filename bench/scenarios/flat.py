@@ -91,7 +91,7 @@ async def _measure(stage: Stage, side: Side, scale: Scale) -> dict[str, Any]:
         await side.bulk.clear()
         await side.bulk.add(scale.flat_jobs, time.time_ns() // 1000 - HOUR_US)
     await side.bulk.settle()
-    told = await _hot(stage, side.resources, scale.flat_jobs)
+    told = await hot(stage, side.resources, scale.flat_jobs)
     await side.resources.redis.flushall()
     if side.name == "empty":
         await side.bulk.clear()
@@ -99,7 +99,7 @@ async def _measure(stage: Stage, side: Side, scale: Scale) -> dict[str, Any]:
     return {**told, "drain": await _drain(side, scale.flat_jobs)}
 
 
-async def _hot(stage: Stage, resources: Resources, count: int) -> dict[str, Any]:
+async def hot(stage: Stage, resources: Resources, count: int) -> dict[str, Any]:
     """Microseconds a job: the relay's passes, then claims and completions, wall and PostgreSQL's and Valkey's CPU."""
     database, incarnation = resources.database, new_id("inc")
     now_us = database.clock.now_us()

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from bench import backlog, stock
 from bench.figures import Figure, Outcome, column
-from bench.pace import spread_ms
+from bench.pace import pace, spread_ms
 from bench.scale import Scale
 from bench.scenarios import Step, deliveries, drain
 from bench.scenarios.accept import PATH, event_body, key_header
@@ -21,7 +21,7 @@ from shared.testing.lab import QUEUE
 
 STARTS_A_SECOND, EVENTS_A_SECOND = 100.0, 200.0
 BOUNDS_MS = {"start": (3.0, 10.0), "arrival": (6.0, 30.0)}
-_STARTED = text("SELECT job_id, started_at FROM job_attempt")
+_STARTED = text("SELECT job_id, started_at FROM job_attempt WHERE started_at >= :since")
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
@@ -54,30 +54,37 @@ async def _starts(stage: Stage, scale: Scale, kind: Kind, step: Step) -> list[di
             room.relay(QUEUE)
             room.worker(drain.BROKER, drain.SLOTS)
             await backlog.worker_ready(resources.database)
-            await _start_round(stage, room, resources, 1.0)
+            await start_round(stage, room, resources, STARTS_A_SECOND, 1.0)
             for number in range(scale.rounds):
                 step(f"enqueue → start, round {number + 1} of {scale.rounds}")
                 plain = await stock.starts_ms(stage, STARTS_A_SECOND, scale.open_loop_s)
-                ours = await _start_round(stage, room, resources, scale.open_loop_s)
+                ours = await start_round(stage, room, resources, STARTS_A_SECOND, scale.open_loop_s)
                 rounds.append({"stock": spread_ms(plain), **ours})
         finally:
             room.leave()
     return rounds
 
 
-async def _start_round(stage: Stage, room: Room, resources: Resources, seconds: float) -> dict[str, Any]:
-    arguments = ("ours", "--rate", str(STARTS_A_SECOND), "--seconds", str(seconds))
+async def start_round(
+    stage: Stage, room: Room, resources: Resources, rate: float, seconds: float, side: str = "ours"
+) -> dict[str, Any]:
+    """`side`: ours, or flood, which sends as fast as it can whatever the rate. Also when each was due and started."""
+    arguments = (side, "--rate", str(rate), "--seconds", str(seconds))
     jobs = (await stage.tool("bench.producer", *arguments, env=room.env()))["jobs"]
+    since_us = min(intended_ns for _, intended_ns, _ in jobs) // 1000
 
     async def started() -> dict[str, int] | None:
         async with resources.database.reader.connect() as connection:
-            found = {row.job_id: row.started_at for row in (await connection.execute(_STARTED)).all()}
+            found = {
+                row.job_id: row.started_at for row in (await connection.execute(_STARTED, {"since": since_us})).all()
+            }
         return found if all(job_id in found for job_id, *_ in jobs) else None
 
     at_us = await until(started, "every job started", 30)
     return {
         "start": spread_ms([at_us[job_id] / 1e3 - intended_ns / 1e6 for job_id, intended_ns, _ in jobs]),
         "start_after_commit": spread_ms([at_us[job_id] / 1e3 - durable_ns / 1e6 for job_id, _, durable_ns in jobs]),
+        "pace": pace([durable_ns for _, _, durable_ns in jobs], [at_us[job_id] * 1000 for job_id, *_ in jobs]),
     }
 
 
@@ -92,22 +99,24 @@ async def _arrivals(stage: Stage, scale: Scale, kind: Kind, step: Step) -> list[
             room.worker("services.webhooks.worker:create_broker", deliveries.SLOTS)
             url = await room.http("services.webhooks.app:create_app") + PATH
             await backlog.worker_ready(resources.database)
-            await _arrival_round(stage, url, header, 1.0)
+            await arrival_round(stage, url, header, EVENTS_A_SECOND, 1.0)
             for number in range(scale.rounds):
                 step(f"accept → receiver, round {number + 1} of {scale.rounds}")
-                straight = await _arrival_round(stage, stage.receiver_url("/timed"), header, scale.open_loop_s)
-                ours = await _arrival_round(stage, url, header, scale.open_loop_s)
+                straight = await arrival_round(
+                    stage, stage.receiver_url("/timed"), header, EVENTS_A_SECOND, scale.open_loop_s
+                )
+                ours = await arrival_round(stage, url, header, EVENTS_A_SECOND, scale.open_loop_s)
                 rounds.append({"straight": straight["arrival"], **ours})
         finally:
             room.leave()
     return rounds
 
 
-async def _arrival_round(stage: Stage, url: str, header: str, seconds: float) -> dict[str, Any]:
+async def arrival_round(stage: Stage, url: str, header: str, rate: float, seconds: float) -> dict[str, Any]:
     await stage.ask_receiver("/reset")
     told = await stage.tool(
         "bench.load", "open", "--url", url, "--body", str(event_body(stage)), "--header", header,
-        "--connections", "50", "--rate", str(EVENTS_A_SECOND), "--seconds", str(seconds),
+        "--connections", "50", "--rate", str(rate), "--seconds", str(seconds),
     )  # fmt: skip
 
     async def arrived() -> dict[str, int] | None:

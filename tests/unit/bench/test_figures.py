@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench import field
 from bench.figures import Figure, column, median_of
 from bench.order import turns
-from bench.pace import percentile, spread_ms
+from bench.pace import CURVE, pace, percentile, spread_ms
 from bench.scenarios.peers import US, ratios
 
 NUMBERS = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=200)
@@ -37,6 +37,7 @@ def test_percentiles_are_nearest_rank() -> None:
     hundred = [float(n) for n in range(1, 101)]
     told = spread_ms(hundred)
     assert (told["p50"], told["p90"], told["p99"], told["max"], told["count"]) == (51, 91, 100, 100, 100)
+    assert dict(zip(CURVE, told["curve"], strict=True))[0.25] == 26
 
 
 @given(st.lists(st.integers(), unique=True, min_size=1, max_size=12), st.integers(0, 50))
@@ -69,3 +70,10 @@ def test_a_peer_counts_with_its_faster_setting() -> None:
     assert figures["no-op drain ÷ Celery"].met is False
     assert figures["CPU of a no-op, servers included ÷ Celery"].median == 0.25
     assert "no-op drain ÷ dramatiq" not in figures  # it took no part
+
+
+def test_what_goes_through_is_the_lower_of_sent_and_done() -> None:
+    second = 1_000_000_000
+    sent = [second * n // 100 for n in range(101)]
+    assert pace(sent, [at + second for at in sent]) == {"sent": 101.0, "done": 1.0}
+    assert pace(sent, sent) == {"sent": 101.0, "done": 101.0}
