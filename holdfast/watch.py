@@ -1,5 +1,7 @@
 """`holdfast jobs watch`: one job's events until its result, over cut connections and servers that restart.
 
+What the job writes is printed as it comes, without the control characters that a terminal would obey.
+
 Nothing is told twice: whoever comes back names the id that it saw last. Gives up when nobody has answered for
 PATIENCE_S, and at once when nobody ever has. Exit code 0 when the job has completed, 1 when it is dead or cancelled.
 """
@@ -24,6 +26,7 @@ from shared.runtime.sse import Event, Reader
 PATIENCE_S = 60.0
 RECONNECT_S = 1.0
 _AWAY = (429, 502, 503, 504)
+_UNPRINTED = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def events_of(client: Client, job: str) -> Iterator[Event]:
@@ -71,6 +74,7 @@ def _bar(client: Client, job: str) -> str:
     told = TextColumn("{task.percentage:>3.0f}%  {task.fields[note]}", markup=False)  # a note is a handler's words
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), told)
     result: dict[str, Any] = {}
+    written = False
     told_of = events_of(client, job)
     first = list(islice(told_of, 1))  # what is refused is refused before there is a bar
     with Progress(*columns, console=show.console, transient=True) as progress:
@@ -80,10 +84,25 @@ def _bar(client: Client, job: str) -> str:
                 progress.update(bar, completed=event.data["fraction"], note=event.data["note"])
             elif event.name == "state":
                 _state(progress, bar, event.data)
+            elif event.name == "output":
+                if not written:
+                    progress.stop()  # a bar and a text would write over each other
+                    written = True
+                _output(event.data)
             else:
                 result = event.data
+    if written:
+        sys.stdout.write("\n\n")
     show.job(result)
     return str(result.get("state", ""))
+
+
+def _output(output: dict[str, Any]) -> None:
+    text = output["text"].translate(_UNPRINTED)
+    if not output["offset"] and not text:  # somebody else has begun anew
+        text = f"\n--- attempt {output['attempt']} begins anew ---\n"
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _state(progress: Progress, bar: Any, state: dict[str, Any]) -> None:

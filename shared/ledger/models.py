@@ -103,6 +103,7 @@ class Job(Table, table=True):
     progress: float | None = Field(default=None, sa_column=Column(Float))
     progress_note: str | None = Field(default=None, sa_column=Column(Text))
     progress_at: int | None = Field(default=None, sa_column=Column(BigInteger))
+    output_chunks: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
 
 
 class JobAttempt(Table, table=True):
@@ -118,6 +119,18 @@ class JobAttempt(Table, table=True):
     error_message: str | None = Field(default=None, sa_column=Column(Text))
     error_trace: str | None = Field(default=None, sa_column=Column(Text))
     detail: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class JobOutput(Table, table=True):
+    """Text that the newest attempt to write any has written, in chunks; append-only, and gone with its job."""
+
+    __tablename__ = "job_output"
+
+    job_id: str = Field(sa_column=Column(id_text(), primary_key=True))
+    fence: int = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    offset_chars: int
+    text: str = Field(sa_column=Column(Text, nullable=False))
 
 
 class Incarnation(Table, table=True):

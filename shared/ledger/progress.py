@@ -34,9 +34,14 @@ def make_report(fraction: float, note: str, now_us: int, before: Report | None =
     return Report(min(1.0, max(0.0, float(fraction))), clean_note(note), at)
 
 
+def storable(text: str) -> str:
+    """What both databases hold: no NUL, no lone surrogates."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")
+
+
 def clean_note(note: str) -> str:
-    """What both databases hold: no NUL, no lone surrogates, at most NOTE_LIMIT_CHARS."""
-    text = str(note).encode("utf-8", "replace").decode().replace("\x00", "")
+    """Storable, and at most NOTE_LIMIT_CHARS."""
+    text = storable(str(note))
     return text if len(text) <= NOTE_LIMIT_CHARS else text[: NOTE_LIMIT_CHARS - 1] + "…"
 
 

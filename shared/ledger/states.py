@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from shared.kernel.clock import after_us
+from shared.ledger.output import Chunk
 from shared.ledger.progress import Key, Report
 
 State = Literal["ready", "dispatched", "running", "completed", "dead", "cancelled"]
@@ -84,6 +85,7 @@ class Transition:
     failure: Failure | None = None
     detail: str | None = None
     progress: Report | None = None  # the attempt's last, when it is not in the ledger yet
+    output: tuple[Chunk, ...] = ()  # what it has written, as far as that is not known to be there
 
 
 def _leave(claim: Claim, now_us: int, state: State, outcome: Outcome | None, started_at: int | None) -> Transition:

@@ -1,7 +1,8 @@
 """Claims: `dispatched` → `running`, by primary key, for an incarnation that nobody has declared dead.
 
-The fence rises with every claim, progress starts anew, and a unique key is free again: only what waits holds one, so
-a retry meets nobody. What is not claimed here is somebody else's, or not due: the stream entry goes anyway.
+The fence rises with every claim, progress and output start anew, and a unique key is free again: only what waits
+holds one, so a retry meets nobody. What is not claimed here is somebody else's, or not due: the stream entry goes
+anyway.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ CLAIM = Statement(
     UPDATE job
        SET state = 'running', fence = fence + 1, incarnation = :incarnation, claimed_at = :now, unique_key = NULL,
            deadline = :now + CAST((timeout_s + :grace) * {SECOND_US} AS bigint),
-           progress = NULL, progress_note = NULL, progress_at = NULL
+           progress = NULL, progress_note = NULL, progress_at = NULL, output_chunks = 0
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = :incarnation AND tombstone IS NULL)
     RETURNING {_COLUMNS}
@@ -30,7 +31,7 @@ CLAIM = Statement(
        SET state = 'running', fence = fence + 1, incarnation = CAST(:incarnation AS text),
            claimed_at = CAST(:now AS bigint), unique_key = NULL,
            deadline = CAST(:now AS bigint) + CAST((timeout_s + CAST(:grace AS float8)) * {SECOND_US} AS bigint),
-           progress = NULL, progress_note = NULL, progress_at = NULL
+           progress = NULL, progress_note = NULL, progress_at = NULL, output_chunks = 0
      WHERE id {{any:ids}} AND {{guard:job.state}} = 'dispatched'
        AND EXISTS (SELECT 1 FROM incarnation WHERE id = CAST(:incarnation AS text) AND tombstone IS NULL)
     RETURNING {_COLUMNS}

@@ -31,7 +31,7 @@ WATCHED = Statement(
     "watched_jobs",
     """
     SELECT id, state, run_at, waits_for, attempt, max_attempts, fence, claimed_at, finished_at,
-           progress, progress_note, progress_at
+           progress, progress_note, progress_at, output_chunks
       FROM job WHERE id {any:ids}
     """,
 )

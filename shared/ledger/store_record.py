@@ -12,6 +12,7 @@ from typing import Any, Literal
 from shared.db.sql import Connection, Statement
 from shared.ledger.states import TERMINAL, Transition
 from shared.ledger.store_family import count_ends
+from shared.ledger.store_output import write_output
 from shared.ledger.store_progress import write_progress
 
 Recorded = Literal["recorded", "repeated", "stale"]
@@ -67,7 +68,7 @@ OWN_ATTEMPTS = Statement(
 
 def is_one_statement(transitions: Sequence[Transition]) -> bool:
     """Nobody may wait for one of these, and nothing else is to be written: on PostgreSQL it needs no transaction."""
-    return all(transition.claim.parent is None and transition.progress is None for transition in transitions)
+    return all(t.claim.parent is None and t.progress is None and not t.output for t in transitions)
 
 
 async def record(
@@ -77,9 +78,7 @@ async def record(
 
     `freed` gets the queues in which a job has nothing more to wait for: their relays are to be woken after the commit.
     """
-    reports = [(t.claim.key, t.progress) for t in transitions if t.progress is not None]
-    if reports:  # before the ends, after which nothing of an attempt may be written
-        await write_progress(connection, sorted(reports, key=lambda report: report[0]))
+    await _last_words(connection, transitions)
     rows = [_row(transition) for transition in transitions]
     ended = {(row["id"], row["fence"]) for row in await connection.fetch(END_ATTEMPTS, None, rows)}
     if sqlite and ended:
@@ -95,6 +94,16 @@ async def record(
         noted = await connection.fetch(OWN_ATTEMPTS, {"ids": sorted(missing)})
         known = {(row["id"], row["fence"]) for row in noted}
     return [_verdict(transition, ended, known) for transition in transitions]
+
+
+async def _last_words(connection: Connection, transitions: Sequence[Transition]) -> None:
+    """Before the ends, after which nothing of an attempt may be written."""
+    reports = [(t.claim.key, t.progress) for t in transitions if t.progress is not None]
+    if reports:
+        await write_progress(connection, sorted(reports, key=lambda report: report[0]))
+    output = [(t.claim.key, t.output) for t in transitions if t.output]
+    if output:
+        await write_output(connection, sorted(output, key=lambda written: written[0]))
 
 
 def _verdict(transition: Transition, ended: set[tuple[str, int]], known: set[tuple[str, int]]) -> Recorded:

@@ -1,10 +1,10 @@
 """What of the ledger may go, and when: one `Sweep` for each of its tables that grows.
 
-Completed and cancelled jobs go, and not before a job that waits for them has ended; the tally's `purged` rises in the
-same transaction, so that accepted = rows + purged at every moment. Dead ones stay until somebody resolves them.
-Attempts go never before their job: a dead letter keeps all of its own. A lane goes when it says nothing that no row
-would not say: no limits of its own, not paused, its bucket full, no jobs. Ids are as old as what they name, so walking
-a primary key is walking time, and deletes from one end of it: pages become empty as a whole.
+Completed and cancelled jobs go, and not before a job that waits for them has ended; in the same transaction goes what
+they have written, and the tally's `purged` rises, so that accepted = rows + purged at every moment. Dead ones stay
+until somebody resolves them. Attempts go never before their job: a dead letter keeps all of its own. A lane goes when
+it says nothing that no row would not say: no limits of its own, not paused, its bucket full, no jobs. Ids are as old as
+what they name, so walking a primary key is walking time, and deletes from one end of it: pages become empty as a whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from shared.db.sql import Connection, Row, Statement
 from shared.db.sweep import Sweep
 from shared.kernel.clock import SECOND_US
 from shared.kernel.ids import id_floor, new_id
+from shared.ledger.store_output import PURGE_OUTPUT
 
 TALLY_REST_S = 3600.0
 TALLY_BATCH = 5_000
@@ -133,7 +134,8 @@ def ledger_sweeps(
 
 async def count_purged(connection: Connection, went: Sequence[Row]) -> Mapping[str, int]:
     await connection.fetch(ADD_TALLY, {"id": new_id("tly"), "accepted": 0, "purged": len(went)})
-    return {}
+    gone = await connection.fetch(PURGE_OUTPUT, {"ids": sorted(row["id"] for row in went)})
+    return {"job_output": len(gone)}
 
 
 async def compact_tally(database: Database, before_us: int) -> int:

@@ -1,5 +1,7 @@
 """Watching jobs for many callers at once: one look at the ledger every LOOK_S for all of a process's watchers.
 
+Every STREAMING_LOOK_S while one of the jobs writes output, or its watcher is `eager`: people read that as it comes.
+
 The ledger alone is asked, so nothing that Redis loses is missed, and jobs that nobody watches cost nothing. The looks
 begin with the first watcher and end with the last. A ledger that does not answer is asked again; its watchers wait.
 Refuses watchers past the process's bound, and past one caller's (Overloaded).
@@ -16,6 +18,7 @@ from shared.kernel.logs import get_logger
 from shared.ledger.store_progress import read_watched
 
 LOOK_S = 0.5
+STREAMING_LOOK_S = 0.15  # while a watched job writes output, or somebody waits for its first word
 FAILED_S = 2.0
 FULL_RETRY_S = 5
 log = get_logger(__name__)
@@ -25,7 +28,8 @@ Row = Mapping[str, Any]
 class Watched:
     """One job as one watcher sees it. `row` is the newest look, None before the first; `gone` when it is not there."""
 
-    def __init__(self, job_id: str, caller: str) -> None:
+    def __init__(self, job_id: str, caller: str, *, eager: bool = False) -> None:
+        self.eager = eager
         self.job_id = job_id
         self.caller = caller
         self.row: Row | None = None
@@ -39,6 +43,13 @@ class Watched:
         if row != self.row or its_time:
             self.changed.set()
         self.row, self.gone, self._looked_us = row, row is None, now_us
+
+    @property
+    def streams(self) -> bool:
+        row = self.row
+        if row is None or row["finished_at"] is not None:
+            return False
+        return self.eager or (row["state"] == "running" and row["output_chunks"] > 0)
 
 
 class JobWatch:
@@ -56,14 +67,14 @@ class JobWatch:
     def __len__(self) -> int:
         return len(self._watchers)
 
-    async def join(self, job_id: str, caller: str) -> Watched:
+    async def join(self, job_id: str, caller: str, *, eager: bool = False) -> Watched:
         """Raises Overloaded, and the database's errors: the job has been looked at when this returns."""
         if len(self._watchers) >= self._most:
             raise Overloaded(f"{self._most} streams are open in this process", retry_after_s=FULL_RETRY_S)
         if self._callers[caller] >= self._most_of_caller:
             words = f"this API key has {self._most_of_caller} streams open here: end one, or follow less"
             raise Overloaded(words, retry_after_s=FULL_RETRY_S)
-        joined = Watched(job_id, caller)
+        joined = Watched(job_id, caller, eager=eager)
         self._watchers.add(joined)
         self._callers[caller] += 1
         try:
@@ -93,7 +104,8 @@ class JobWatch:
         while self._watchers:
             try:
                 await self._look()
-                pause_s = self._look_s
+                streams = any(one.streams for one in self._watchers)
+                pause_s = min(STREAMING_LOOK_S, self._look_s) if streams else self._look_s
             except Exception as error:
                 log.warning("watch_failed", watchers=len(self._watchers), error=repr(error))
                 pause_s = FAILED_S

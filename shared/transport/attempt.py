@@ -18,11 +18,13 @@ from pydantic import BaseModel
 from shared.db.engine import Database
 from shared.db.tx import Tx, open_tx
 from shared.ledger import states
-from shared.ledger.progress import Report, make_report
+from shared.ledger.output import OUTPUT_LIMIT_BYTES
+from shared.ledger.progress import Report, make_report, storable
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_read import read_children
 from shared.ledger.store_record import record
 from shared.transport.fingerprints import fingerprint, plain
+from shared.transport.output import OutputWriter
 from shared.transport.progress import ProgressWriter
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
 
@@ -53,6 +55,14 @@ class Discard(Exception):
     """The work is not wanted any more: the job ends as cancelled."""
 
 
+class OutputTooLarge(Dead):
+    """The attempt has written more than OUTPUT_LIMIT_BYTES; another one would as well."""
+
+    def __init__(self, found_bytes: int) -> None:
+        words = f"the output would be {found_bytes} bytes, the limit is {OUTPUT_LIMIT_BYTES}"
+        super().__init__(words, kind="output_too_large")
+
+
 class Stale(Exception):
     """Somebody else's decision about this job came first; nothing of this attempt may be written."""
 
@@ -65,6 +75,7 @@ class Attempt:
         wake: Callable[[str], None],
         writer: ProgressWriter | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        output: OutputWriter | None = None,
     ) -> None:
         self.claim = claim
         self.started_at = database.clock.now_us()
@@ -73,7 +84,9 @@ class Attempt:
         self.ended = False  # recorded by its own transaction
         self.over = False  # the handler has returned: what it left running may not report any more
         self.reported: Report | None = None
+        self.written_bytes = 0  # of output
         self._writer = writer
+        self._output = output
         self._database = database
         self._wake = wake
         self._stopping = stopping
@@ -113,6 +126,24 @@ class Attempt:
         if self._writer is not None:
             self._writer.put(self.claim.key, self.reported)
 
+    def write(self, text: str) -> None:
+        """Append to the attempt's output, which whoever follows the job reads as it comes.
+
+        Returns at once, and may be called for every token, on the handler's event loop: what was written in a fifth of
+        a second reaches the ledger together, and all of it is there when the attempt's end is. NUL and lone surrogates
+        are not kept. The next attempt starts anew. Raises OutputTooLarge, which ends the job unless it is caught, when
+        the whole would pass OUTPUT_LIMIT_BYTES (as UTF-8); then nothing of `text` is kept.
+        """
+        if self.over or self.ended:
+            return
+        kept = storable(text)
+        size = self.written_bytes + len(kept.encode())
+        if size > OUTPUT_LIMIT_BYTES:
+            raise OutputTooLarge(size)
+        self.written_bytes = size
+        if self._output is not None:
+            self._output.put(self.claim.key, kept)
+
     async def children(self) -> Sequence[Mapping[str, Any]]:
         """The jobs that this one waited for: id, task, state, result (of JSON), error_type, error_message; by id.
 
@@ -132,6 +163,8 @@ class Attempt:
             ending = self._ending(dead)
             if self._writer is not None and (report := self._writer.unwritten(self.claim.key)) is not None:
                 ending = replace(ending, progress=report)
+            if self._output is not None:
+                ending = replace(ending, output=self._output.unwritten(self.claim.key))
             recorded = await record(tx, [ending], sqlite=self._database.dialect == "sqlite", freed=tx.touched)
             if recorded != ["recorded"]:
                 STALE_WRITES.labels(queue=self.claim.queue).inc()

@@ -32,6 +32,7 @@ from shared.transport.attempt import (
 from shared.transport.broker import HoldfastBroker
 from shared.transport.fingerprints import fingerprint, fingerprint_of
 from shared.transport.injection import Injection
+from shared.transport.output import OutputWriter
 from shared.transport.progress import ProgressWriter
 
 MESSAGE_LIMIT = 2_000
@@ -51,6 +52,7 @@ class Executor:
         self._patience_s = unknown_task_patience_s
         self.progress = ProgressWriter(database)
         self.stopping = False  # the process drains
+        self.output = OutputWriter(database)
         self._injections: dict[str, Injection] = {}
         self._overrides: dict[Any, Any] = {}
 
@@ -70,7 +72,7 @@ class Executor:
             words = "; ".join(f"{_pointer(e['loc'])}: {e['msg']}" for e in unreadable.errors()[:5])
             failure = Failure("unreadable_args", words, fingerprint(claim.task, "unreadable_args", ""))
             return states.dead(claim, now_us, failure, started_at=now_us)
-        attempt = Attempt(claim, self._database, self._wake, self.progress, lambda: self.stopping)
+        attempt = Attempt(claim, self._database, self._wake, self.progress, lambda: self.stopping, self.output)
         token = current_attempt.set(attempt)
         try:
             return await self._attempt(attempt, task.original_func, command)
@@ -78,6 +80,7 @@ class Executor:
             current_attempt.reset(token)
             attempt.over = True
             await self.progress.settle(claim.key)
+            await self.output.settle(claim.key)
 
     def failed_on_its_own(self, claim: Claim, started_at: int) -> Transition:
         """The handler ended by a CancelledError that nobody of ours sent: a failure like any other."""

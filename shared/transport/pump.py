@@ -210,11 +210,11 @@ class Pump:
             self._running.pop(_key(held), None)
             self._changed.set()
         run_seconds(held.task).observe((self._database.clock.now_us() - started_us) / SECOND_US)
-        report = self._executor.progress.forget(held.key)
+        report, output = self._executor.progress.forget(held.key), self._executor.output.forget(held.key)
         if transition is None:  # it has recorded its own end, or may not record any
             return
-        if report is not None:
-            transition = replace(transition, progress=report)
+        if report is not None or output:
+            transition = replace(transition, progress=report, output=output)
         try:
             await self._recorder.record(transition)
         finally:

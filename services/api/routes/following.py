@@ -1,4 +1,4 @@
-"""A job's events as they come: states, progress, and the result that ends them."""
+"""A job's events as they come: states, progress, output, and the result that ends them."""
 
 from functools import partial
 from typing import Annotated
@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from services.api import stream
 from services.api.deps import Held, HeldSettings, HeldWatch, JobId, MayReadJobs
-from services.api.lookup import read_whole
+from services.api.lookup import source_of
 from shared.kernel.errors import NotFound
 from shared.ledger.following import ID_LIMIT_CHARS, parse_id, tell
 from shared.ledger.store_read import read_job
@@ -31,7 +31,7 @@ async def follow_job(
         str | None, Query(alias="last_event_id", max_length=ID_LIMIT_CHARS, description="the same, without the header")
     ] = None,
 ) -> Response:
-    """Its states and progress as they change, then its result: Server-Sent Events, resumed by `Last-Event-ID`."""
+    """Its states, progress and output as they come, then its result: Server-Sent Events; resumed by `Last-Event-ID`."""
     database = resources.database
     if await read_job(database, job_id, caller.tenant) is None:
         raise NotFound(f"there is no job {job_id}")
@@ -40,7 +40,7 @@ async def follow_job(
     if watched.row is not None and seen is not None and seen.result and not tell(seen, watched.row, clock.now_us()):
         watch.leave(watched)
         return Response(status_code=204)
-    document = partial(read_whole, database, job_id, caller.tenant)
     closing, limit_s = closing_of(request.scope), settings.watch_limit_s
-    events = stream.follow(watched, seen, document, clock, limit_s=limit_s, closing=closing)
+    source = source_of(database, job_id, caller.tenant)
+    events = stream.follow(watched, seen, source, clock, limit_s=limit_s, closing=closing)
     return EventStream(events, limit_s, on_end=partial(watch.leave, watched))

@@ -70,6 +70,20 @@ async def test_finished_jobs_go_after_a_day_and_dead_ones_never(place: Place) ->
     assert await ids(place, "job_attempt", "job_id") == {*completed, *dead}
 
 
+async def test_what_jobs_have_written_goes_with_them(place: Place) -> None:
+    gone, kept = await make(place, 2)
+    for job in (gone, kept):
+        await place.rows(
+            "INSERT INTO job_output (job_id, fence, number, offset_chars, text) VALUES (:j, 1, 1, 0, 'x')", j=job
+        )
+    await place.end([gone], "completed")
+    await age(place, 1.1)
+    gone_rows = (await purge(place.database)).rows
+    assert (gone_rows["job"], gone_rows["job_output"]) == (1, 1)
+    assert await ids(place, "job_output", "job_id") == {kept}
+    assert (await audit(place.database)).ok
+
+
 async def test_attempts_go_after_their_fortnight_and_never_before_their_job(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,3 +96,20 @@ async def test_the_bar_shows_what_handlers_say_whatever_they_say(monkeypatch: py
     monkeypatch.setattr(watching, "events_of", lambda *_: iter(told))
     assert watching.watch(Client("http://x", "k"), "job_1", as_json=False) == 0
     assert "completed" in console.export_text()
+
+
+async def test_what_a_job_writes_is_printed_as_it_comes(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from shared.runtime.sse import Event
+
+    state = {"id": "job_1", "state": "running", "attempt": 1, "max_attempts": 3, "run_at": None}
+    texts = [(1, 0, "Hello \x1b[31mred\x07"), (1, 6, " wor"), (2, 0, ""), (2, 0, "Hello "), (2, 6, "world\n½")]
+    output = [Event("output", {"id": "job_1", "attempt": n, "offset": at, "text": text}) for n, at, text in texts]
+    result = {"id": "job_1", "task": "t", "state": "completed", "attempts": []}
+    told = [Event("state", state), *output, Event("result", result)]
+    monkeypatch.setattr(watching, "events_of", lambda *_: iter(told))
+    assert watching.watch(Client("http://x", "k"), "job_1", as_json=False) == 0
+    said = capfd.readouterr().out
+    assert "Hello [31mred wor\n--- attempt 2 begins anew ---\nHello world\n½\n\n" in said
+    assert "\x07" not in said

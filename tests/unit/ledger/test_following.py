@@ -16,7 +16,7 @@ def row(**changes: Any) -> dict[str, Any]:
     plain = {
         "id": "job_1", "state": "ready", "run_at": BASE_US, "waits_for": 0, "attempt": 0, "max_attempts": 3,
         "fence": 0, "claimed_at": None, "finished_at": None, "progress": None, "progress_note": None,
-        "progress_at": None,
+        "progress_at": None, "output_chunks": 0,
     }  # fmt: skip
     return plain | changes
 
@@ -26,14 +26,18 @@ def lives(draw: st.DrawFn) -> list[tuple[dict[str, Any], int]]:
     """A job's rows as time passes, each with when it was looked at."""
     now_us, now = BASE_US + 10, row(run_at=BASE_US + draw(st.sampled_from([0, 25])))
     life = [(now, now_us)]
-    for step in draw(st.lists(st.sampled_from(["claim", "report", "end", "fail", "retry", "wait"]), max_size=25)):
+    for step in draw(
+        st.lists(st.sampled_from(["claim", "report", "write", "end", "fail", "retry", "wait"]), max_size=25)
+    ):
         now_us += draw(st.integers(1, 20))
         running = now["state"] == "running"
         if step == "claim" and now["state"] == "ready":
-            cleared = {"progress": None, "progress_note": None, "progress_at": None}
+            cleared = {"progress": None, "progress_note": None, "progress_at": None, "output_chunks": 0}
             now = now | cleared | {"state": "running", "fence": now["fence"] + 1, "claimed_at": now_us}
         elif step == "report" and running:
             now = now | {"progress": 0.5, "progress_note": "", "progress_at": now_us}
+        elif step == "write" and running:
+            now = now | {"output_chunks": now["output_chunks"] + draw(st.integers(1, 3))}
         elif step == "end" and running:
             state = draw(st.sampled_from(sorted(TERMINAL)))
             now = now | {"state": state, "attempt": now["attempt"] + 1, "finished_at": now_us}

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("progress", sa.Float()),
         sa.Column("progress_note", sa.Text()),
         sa.Column("progress_at", sa.BigInteger()),
+        sa.Column("output_chunks", sa.Integer(), nullable=False, server_default="0"),
     ):
         op.add_column("job", column)
     if op.get_bind().dialect.name == "postgresql":  # names sort as their bytes do, as in the table of lanes
@@ -98,6 +99,15 @@ def _tables() -> None:
     one = sa.text("job_id IS NOT NULL")
     op.create_index(
         "ix_job_action_job", "job_action", ["job_id", "id"], postgresql_where=one, sqlite_where=one
+    )
+    op.create_table(
+        "job_output",
+        sa.Column("job_id", _ID, nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("offset_chars", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "fence", "number", name=op.f("pk_job_output")),
     )
     op.create_table(
         "shadow_task",
