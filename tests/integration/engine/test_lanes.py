@@ -137,8 +137,9 @@ async def test_an_ordered_lane_goes_on_after_a_head_that_died_or_was_cancelled(e
     await engine.ended(*free)
     await in_state(engine, behind, "ready")
     async with within(RECONCILE_S / 2), engine.resources.tx() as tx:
-        state, queue = await cancel_job(tx, "acme", head[0], tx.now_us)
-        assert (state, queue) == ("cancelled", QUEUE)
+        found = await cancel_job(tx, "acme", head[0], tx.now_us)
+        assert found is not None
+        assert (found.state, found.queue) == ("cancelled", QUEUE)
         tx.after_commit(lambda: engine.resources.waker.changed(QUEUE))
     async with within(RECONCILE_S / 2):
         await engine.ended(*behind)
