@@ -1,7 +1,7 @@
 """`python -m bench [names…] [--rounds N] [--quick]`: measure, print the table, keep the raw data.
 
-Names: deliveries, drain, accept, latency, flat, spread; without any, all of them on PostgreSQL, and the first, second
-and fourth on SQLite as well. Ends by itself, and ends everything that it started, whatever happens.
+Names: deliveries, drain, accept, latency, flat, spread, history, …; without any, all of them on PostgreSQL, and the
+first, second and fourth on SQLite as well. Ends by itself, and ends everything that it started, whatever happens.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from bench.scenarios import (
     depths,
     drain,
     flat,
+    history,
     idle,
     latency,
     peers,
@@ -49,6 +50,7 @@ SCENARIOS: dict[str, Run] = {
     "saturation": saturation.run,
     "workers": workers.run,
     "idle": idle.run,
+    "history": history.run,
     "peers": peers.run,
     "burden": burden.run,
 }

@@ -18,9 +18,13 @@ class Scale:
     backlog: int  # that wait beside those
     lanes: int
     idle_s: float
+    past_jobs: int = 1_000_000  # of a day, that have ended
+    past_attempts: int = 3_000_000  # of a fortnight
 
 
 def scale(*, rounds: int, quick: bool) -> Scale:
     if quick:
-        return Scale(rounds, 2_000, 5_000, 4_000, 3.0, 100_000, 30_000, 5_000, 2_000, 1_000, 20_000, 1_000, 4.0)
+        return Scale(
+            rounds, 2_000, 5_000, 4_000, 3.0, 100_000, 30_000, 5_000, 2_000, 1_000, 20_000, 1_000, 4.0, 100_000, 300_000
+        )
     return Scale(rounds, 5_000, 10_000, 8_000, 8.0, 1_000_000, 300_000, 10_000, 5_000, 5_000, 200_000, 10_000, 6.0)

@@ -102,3 +102,13 @@ async def test_a_schema_outside_the_codes_range_is_named(empty):
 )  # fmt: skip
 def test_the_range_includes_both_of_its_ends_and_what_newer_revisions_leave_working(version, floor, fits):
     assert (judge(replace(LEDGER, oldest=2, newest=4), Version(version, floor)) is None) == fits
+
+
+async def test_tables_that_are_purged_are_vacuumed_often(database: Database) -> None:
+    if database.dialect != "postgres":
+        pytest.skip("SQLite has no vacuum of its own")
+    asked = "SELECT relname, array_to_string(reloptions, ' ') AS options FROM pg_class WHERE reloptions IS NOT NULL"
+    async with database.reader.connect() as connection:
+        found = {row.relname: row.options for row in await connection.execute(text(asked))}
+    assert "autovacuum_vacuum_scale_factor=0.05" in found["job"]
+    assert "autovacuum_vacuum_scale_factor=0.02" in found["job_attempt"]
