@@ -1,23 +1,26 @@
 """`python -m bench [names…] [--rounds N] [--quick]`: measure, print the table, keep the raw data.
 
-Names: deliveries, drain, accept, latency, flat, spread, history, …; without any, all of them on PostgreSQL, and the
-first, second and fourth on SQLite as well. Ends by itself, and ends everything that it started, whatever happens.
+Without names all scenarios on PostgreSQL, and those of `ON_SQLITE` on SQLite as well. A scenario that fails or takes
+too long costs the exit code, not the others. `plots` draws the newest results and writes the page on performance,
+`publish` the README as well. Ends by itself, and ends everything that it started, whatever happens.
 """
 
 import argparse
 import asyncio
+import subprocess
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import machine, report
+from bench import machine, report, venv
 from bench.figures import Outcome
 from bench.scale import Scale, scale
 from bench.scenarios import (
@@ -61,10 +64,8 @@ console = Console(stderr=True)
 
 def main() -> int:
     given = _arguments()
-    if given.table:
-        path = report.newest()
-        print(report.table(path) if path else "there are no results yet: run `make bench`")
-        return 0 if path else 2
+    if given.table or given.names in (["plots"], ["publish"]):
+        return _show(given)
     names = given.names or list(SCENARIOS)
     plan: list[tuple[str, Kind]] = [(name, "postgres") for name in names if given.database != "sqlite"]
     plan += [(name, "sqlite") for name in names if name in ON_SQLITE and given.database != "postgres"]
@@ -82,8 +83,26 @@ def main() -> int:
     finally:
         stage.close(keep=failed)
     if path.exists():
-        print(report.table(path))
+        print(report.table(report.read(path)))
     return 1 if failed else 0
+
+
+def _show(given: argparse.Namespace) -> int:
+    path = given.results or report.newest()
+    if path is None:
+        print("there are no results yet: run `make bench`", file=sys.stderr)
+        return 2
+    document = report.read(path)
+    if given.table:
+        print(report.table(document))
+        return 0
+    if reason := venv.ensure():
+        print(f"no plots: {reason}", file=sys.stderr)
+        return 2
+    command = (venv.python(), "-m", "bench.plots", str(path), str(report.ROOT / "docs" / "img"))
+    subprocess.run(command, check=True, cwd=report.ROOT)
+    print(", ".join(report.publish(document, readme=given.names == ["publish"])))
+    return 0
 
 
 async def _measure(
@@ -119,12 +138,17 @@ async def _measure(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="measure Holdfast against references")
-    parser.add_argument("names", nargs="*", choices=[*SCENARIOS, []], metavar="name", help=", ".join(SCENARIOS))
+    parser.add_argument(
+        "names", nargs="*", choices=[*SCENARIOS, "plots", "publish", []], metavar="name", help=", ".join(SCENARIOS)
+    )
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each scenario (5)")
     parser.add_argument("--quick", action="store_true", help="small numbers: to see a change, not to publish")
     parser.add_argument("--database", choices=("postgres", "sqlite", "both"), default="both")
     parser.add_argument("--table", action="store_true", help="print the newest results as Markdown, measure nothing")
+    parser.add_argument("--results", type=Path, help="of which run to show the figures; the newest")
     given = parser.parse_args()
+    if len(given.names) > 1 and {"plots", "publish"} & set(given.names):
+        parser.error("plots and publish show what was measured: they stand alone")
     if given.rounds < 1:
         parser.error("--rounds must be at least 1")
     return given
