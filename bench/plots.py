@@ -37,7 +37,7 @@ def latency(document: dict[str, Any], axes: Any) -> bool:
     axes.set_xticks([1 / (1 - share) for share in SHARES], [f"{share * 100:g} %" for share in SHARES])
     axes.xaxis.set_minor_locator(plt.NullLocator())
     if curves:
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     return bool(curves)
 
 
@@ -50,7 +50,10 @@ def backlog(document: dict[str, Any], axes: Any) -> bool:
     axes.set_xscale("symlog", linthresh=1_000)
     axes.set(xlabel="jobs waiting behind (log)", ylabel="µs a job, a hundred at a time", ylim=(0, None))
     if series:
-        axes.legend(frameon=False, fontsize=8)
+        marks = [depth for depth, *_ in next(iter(series.values()))]
+        axes.set_xticks(marks, [f"{mark:,}" for mark in marks])
+        axes.xaxis.set_minor_locator(plt.NullLocator())
+        _legend(axes)
     return bool(series)
 
 
@@ -64,6 +67,11 @@ def peers(document: dict[str, Any], axes: Any) -> bool:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("no-op jobs a second, one worker process (blue: to the committed completion in PostgreSQL)")
     return bool(bars)
+
+
+def _legend(axes: Any) -> None:
+    """Below, where no line is."""
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.16))
 
 
 def main(results: Path, folder: Path) -> list[str]:
