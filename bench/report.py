@@ -41,6 +41,7 @@ TITLES = {
     "flat": "A deep ledger with dead rows",
     "depths": "Cost against backlog",
     "spread": "Many tenants and lanes",
+    "history": "Beside a long history",
     "peers": "Other job systems",
     "burden": "Drains under burdens",
     "workers": "A second worker",
