@@ -24,7 +24,7 @@ async def exclusive(database: Database, name: str) -> AsyncIterator[Connection |
         path = sqlite_path(database.url)
         descriptor = os.open(path.with_name(f"{path.name}.{name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            yield database if _locked(descriptor) else None
+            yield database if lock_file(descriptor) else None
         finally:
             os.close(descriptor)
         return
@@ -38,7 +38,8 @@ async def exclusive(database: Database, name: str) -> AsyncIterator[Connection |
         yield connection
 
 
-def _locked(descriptor: int) -> bool:
+def lock_file(descriptor: int) -> bool:
+    """Take the POSIX record lock of an open file, or say at once that somebody else has it."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.db.locks import lock_file
+
 
 @dataclass
 class Slot:
@@ -53,7 +55,7 @@ def try_slot(folder: Path, queue: str, slots: int) -> Slot | None:
         for number in range(slots if mine else 0):
             path = folder / f"{queue}-{number}.slot"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if _locked(descriptor):
+            if lock_file(descriptor):
                 return Slot(number, _content(descriptor), path, descriptor)
             os.close(descriptor)
     return None
@@ -97,14 +99,6 @@ def _turn(folder: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _content(descriptor: int) -> str | None:
