@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from typing import Final
 
 import aiohttp
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from services.webhooks.answers import ErrorKind, clean
 from shared.runtime.addresses import EgressRefused
 
-# ValueError: aiohttp's word for headers it will not write. RuntimeError: uvloop's and aiohttp's for a transport
-# that closed under a read or a write.
-EXPECTED: Final = (aiohttp.ClientError, EgressRefused, OSError, TimeoutError, ValueError, RuntimeError)
+# ValueError: a header that cannot be written. RuntimeError: uvloop's and aiohttp's for a transport that closed under
+# a read or a write.
+EXPECTED: Final = (
+    aiohttp.ClientError, HttpProcessingError, EgressRefused, OSError, TimeoutError, ValueError, RuntimeError,
+)  # fmt: skip
 
 # In this order: aiohttp's classes inherit from several of these.
 _KINDS: Final[tuple[tuple[type[BaseException], ErrorKind], ...]] = (
@@ -27,7 +29,7 @@ _KINDS: Final[tuple[tuple[type[BaseException], ErrorKind], ...]] = (
     (aiohttp.ClientSSLError, "tls"),
     (ssl.SSLError, "tls"),
     (aiohttp.ClientConnectorError, "connect"),
-    (aiohttp.ClientResponseError, "protocol"),
+    (HttpProcessingError, "protocol"),
     (aiohttp.InvalidURL, "request"),
     (aiohttp.ClientError, "disconnected"),
     (OSError, "disconnected"),
@@ -55,9 +57,9 @@ def _words(kind: ErrorKind, error: BaseException, timeout_s: float, part: str) -
         said = f"no {part} within {timeout_s:g} s"
     elif kind == "too_large":
         said = "a line in the head of the answer is too long"
-    elif kind == "protocol" and isinstance(error, aiohttp.ClientResponseError):
+    elif kind == "protocol" and isinstance(error, HttpProcessingError):
         said = " ".join(error.message.partition("\n\n")[0].split()).rstrip(":.")  # a dump of the bytes comes after
-        said = f"what came is not HTTP: {said}" if error.status else said  # those without a status are our own words
+        said = f"what came is not HTTP: {said}" if error.code else said  # those without a code are our own words
     elif kind == "disconnected":
         said = f"the connection closed before the {part} came{_reason(error)}"
     elif kind == "tls":
