@@ -123,9 +123,11 @@ class SimDatabase:
     dialect = "sqlite"
     url = "sqlite:///simulated"
 
-    def __init__(self, process) -> None:
+    def __init__(self, process, lock=None) -> None:
+        """`lock` is what the session of this connection holds."""
         self._process = process
         self._ledger = process.world.ledger
+        self._lock = lock
         self.clock = process.clock
 
     async def fetch(self, statement, params=None, rows=()):
@@ -137,7 +139,7 @@ class SimDatabase:
             self._process.world.note(self._process, statement.name, found)
             return found
 
-        return await self._process.call("database", statement.name, operate)
+        return await self._process.call("database", statement.name, operate, self._lock)
 
     @asynccontextmanager
     async def transaction(self, *, relaxed=False):

@@ -45,11 +45,11 @@ class Process:
         self._stopped: asyncio.Future[None] | None = None
         self._cut: dict[str, int] = {}
 
-    async def call(self, target: str, name: str, operate: Callable[[], Any]) -> Any:
+    async def call(self, target: str, name: str, operate: Callable[[], Any], lock: str | None = None) -> Any:
         """Say one thing to `target` ("database" or "redis"): it happens at one instant, or not, or unheard of."""
         fate = await self.reach(target, name)
         if fate == "late":
-            self.world.later(self.world.random.uniform(0.01, LATEST_S), self, name, operate)
+            self.world.later(self.world.random.uniform(0.01, LATEST_S), self, name, operate, lock)
             raise ConnectionError("no answer in time")
         result = operate()
         await self.answered(fate)

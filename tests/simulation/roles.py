@@ -140,17 +140,20 @@ async def serve_relay(process):
 
 @asynccontextmanager
 async def exclusive(database, name):
-    """The queue's lock: free when its holder dies, and now and then it is held by two."""
+    """The queue's lock: free when its holder dies, and now and then it is held by two.
+
+    It is the server's, of one session: while that still works on what its client has given up, nobody else has it.
+    """
     process = database._process
     world = process.world
     await process.awake()
     holder = world.locks.get(name)
-    if holder is not None and holder.alive and holder is not process:
+    if (holder is not None and holder.alive and holder is not process) or world.sessions[name]:
         yield None
         return
     world.locks[name] = process
     try:
-        yield database
+        yield SimDatabase(process, name)
     finally:
         if world.locks.get(name) is process:
             del world.locks[name]

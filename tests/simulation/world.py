@@ -1,6 +1,7 @@
 """One run: a world made from a seed, a time of troubles, then healing, quiescence and judgement."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from random import Random
 
@@ -68,6 +69,7 @@ class World:
         self.pending = 0  # statements still on their way, and successors still to start
         self.slots: dict[int, str | None] = {}
         self.locks: dict[str, Process] = {}
+        self.sessions: Counter[str | None] = Counter()  # lock → statements that its session works on for nobody
         self.relays: dict[Process, roles.SimRelay] = {}
         self.workers: list[Process] = []
         self.acknowledged: set[str] = set()
@@ -246,12 +248,14 @@ class World:
         self.count(fate)
         return fate
 
-    def later(self, delay_s, process, name, operate):
+    def later(self, delay_s, process, name, operate, lock=None):
         """Something the server does after its client has given up on it."""
         self.pending += 1
+        self.sessions[lock] += 1
 
         def happen():
             self.pending -= 1
+            self.sessions[lock] -= 1
             if self.over:
                 return
             self.note(process, "late", name)
