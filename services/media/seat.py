@@ -129,6 +129,8 @@ class Seat:
             self.kill()
             data, messages = b"", []
         for message in messages:
+            if self.killed:  # what it says after what it should not have said, or after its deadline, is too late
+                break
             try:
                 self._take_message(message)
             except (KeyError, TypeError, ValueError, asyncio.InvalidStateError):
