@@ -31,7 +31,7 @@ from shared.transport.names import wake_channel
 from shared.transport.reconcile import reconcile_window
 from shared.transport.relay import QueueRelay
 from shared.transport.telemetry import REDISPATCHED, RESCUES, STRAYS
-from shared.transport.wake import CONFIG, DEATH
+from shared.transport.wake import CONFIG, DEATH, FREED
 
 RECONCILE_S = 5.0
 STANDBY_S = 0.5
@@ -52,6 +52,8 @@ class RelayProcess:
         self._relays: dict[str, QueueRelay] = {}
         self._deaths: set[str] = set()
         self._changes: set[str] = set()
+        self._news: set[str] = set()
+        self._freed: set[str] = set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -81,10 +83,20 @@ class RelayProcess:
 
     def hear(self, queue: str, word: bytes) -> None:
         """A nudge: of work, or of what cannot wait until a full window has drained."""
+        if word == FREED:
+            self._freed.add(queue)
+            if not self._waits_for_an_end(queue):
+                return  # or else each end of a job in a lane would cost a pass
+        else:
+            self._news.add(queue)
         if word in (DEATH, CONFIG):
             (self._deaths if word == DEATH else self._changes).add(queue)
             self._urgent[queue].set()
         self._nudges[queue].set()
+
+    def _waits_for_an_end(self, queue: str) -> bool:
+        relay = self._relays.get(queue)
+        return relay is not None and relay.waits_for_an_end
 
     async def _cron(self) -> float:
         if await self._schema.problems():
@@ -113,10 +125,12 @@ class RelayProcess:
         nudge, urgent = self._nudges[relay.queue], self._urgent[relay.queue]
         reconciled_s = float("-inf")
         while not self._stop.is_set() and not await self._schema.problems():
-            if nudge.is_set():
-                nudge.clear()
-                relay.nudged()
+            nudge.clear()
             urgent.clear()
+            self._freed.discard(relay.queue)
+            if relay.queue in self._news:
+                self._news.discard(relay.queue)
+                relay.nudged()
             if relay.queue in self._deaths or clock.monotonic_s() - reconciled_s >= RECONCILE_S:
                 self._deaths.discard(relay.queue)
                 self._changes.discard(relay.queue)
@@ -129,6 +143,8 @@ class RelayProcess:
             if done.forgot:
                 log.warning("redis_forgot", queue=relay.queue)
                 reconciled_s = float("-inf")
+            if relay.queue in self._freed and relay.waits_for_an_end:
+                continue  # said before the pass knew that it matters
             if done.wait_s > 0:
                 # A full window is looked at again soon; nudges about what waits behind it change nothing.
                 await pause(done.wait_s, self._stop, urgent if done.full else nudge)

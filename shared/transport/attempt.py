@@ -6,7 +6,7 @@ opened last, for database work only, and a stale attempt's effects roll back wit
 a contextvar, never in Taskiq's shared dependency context, which concurrent tasks overwrite for one another.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -27,6 +27,7 @@ from shared.transport.fingerprints import fingerprint, plain
 from shared.transport.output import OutputWriter
 from shared.transport.progress import ProgressWriter
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
+from shared.transport.wake import Wake
 
 RESULT_LIMIT_BYTES = 64 * 1024
 DETAIL_LIMIT_BYTES = 64 * 1024
@@ -72,7 +73,7 @@ class Attempt:
         self,
         claim: Claim,
         database: Database,
-        wake: Callable[[str], None],
+        wake: Wake,
         writer: ProgressWriter | None = None,
         stopping: Callable[[], bool] = lambda: False,
         output: OutputWriter | None = None,

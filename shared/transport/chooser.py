@@ -21,6 +21,7 @@ LOOK_MOST = 1_000
 LAG_US = 50_000  # commits that overtake each other, and clocks that differ
 WIDE_LAG_US = 2 * SECOND_US
 WIDE_LOOK_S = 0.25
+LOOK_S = 0.05  # at what has arrived, when nobody has said that something did
 LATER_LOOK_S = 0.1  # at when the next later job is due, while there is enough to do without
 WALK_S = 5.0
 WALK_SHARE = 20  # walking over all flows takes at most one part in so many of the time
@@ -41,6 +42,8 @@ class Chooser:
         self.paused = False
         self._after = (max(0, clock.now_us() - WIDE_LAG_US), "")
         self._is_behind = False  # more has arrived than one look takes in
+        self._has_news = True
+        self._looked_s = float("-inf")
         self._looked_wide_s = float("-inf")
         self._wide_after = (0, "")
         self._walk_after: str | None = ""
@@ -84,7 +87,8 @@ class Chooser:
             await self._look_later(connection)
         if self._next_is_known and self._next_due is not None and self._next_due <= now_us:
             await self._move_into_line(connection, now_us)
-        await self._arrived(connection, now_us)
+        if self._has_news or self._is_behind or self._clock.monotonic_s() - self._looked_s >= LOOK_S:
+            await self._arrived(connection, now_us)
         if self._walk_after is not None:
             await self._walk(connection)
 
@@ -127,7 +131,8 @@ class Chooser:
         return self.line.is_empty and self._walk_after is None and not self._is_behind
 
     def nudged(self) -> None:
-        """Somebody wrote to the ledger: what is known of later jobs may be out of date."""
+        """Somebody wrote to the ledger: there may be new jobs, and what is known of later ones may be out of date."""
+        self._has_news = True
         self._next_is_known = False
 
     async def _look_later(self, connection: Connection) -> None:
@@ -136,6 +141,8 @@ class Chooser:
         self._looked_later_s = self._clock.monotonic_s()
 
     async def _arrived(self, connection: Connection, now_us: int) -> None:
+        self._has_news = False
+        self._looked_s = self._clock.monotonic_s()
         rows = await store_line.arrived(connection, self.queue, self._after, LOOK_MOST)
         self._offer(_candidate(row) for row in rows)
         self._is_behind = len(rows) >= LOOK_MOST

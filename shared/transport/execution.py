@@ -34,6 +34,7 @@ from shared.transport.fingerprints import fingerprint, fingerprint_of
 from shared.transport.injection import Injection
 from shared.transport.output import OutputWriter
 from shared.transport.progress import ProgressWriter
+from shared.transport.wake import Wake
 
 MESSAGE_LIMIT = 2_000
 TRACE_LIMIT = 8_000
@@ -43,9 +44,7 @@ _UNKNOWN_TASK_DELAYS_S = (5.0, 10.0, 20.0, 40.0)
 class Executor:
     """Runs claims of one broker; holds what can be prepared once for each task."""
 
-    def __init__(
-        self, broker: HoldfastBroker, database: Database, wake: Callable[[str], None], unknown_task_patience_s: float
-    ) -> None:
+    def __init__(self, broker: HoldfastBroker, database: Database, wake: Wake, unknown_task_patience_s: float) -> None:
         self._broker = broker
         self._database = database
         self._wake = wake

@@ -147,6 +147,10 @@ class Lanes:
                 opened.add(name)
         return opened
 
+    @property
+    def is_waited_for(self) -> bool:
+        return bool(self._full)
+
     def watched(self, most: int) -> list[str]:
         """Jobs under way in lanes whose others wait for one of them to end; about `most`, of other lanes each time."""
         ids: list[str] = []

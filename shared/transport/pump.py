@@ -29,6 +29,7 @@ from shared.transport.names import GROUP, job_of, stream
 from shared.transport.reconcile import drop_entries, ensure_group
 from shared.transport.recorder import Recorder
 from shared.transport.telemetry import STRAYS, run_seconds, wait_seconds
+from shared.transport.wake import Wake
 
 READ_BLOCK_MS = 1_000
 READ_MOST = 500
@@ -55,7 +56,7 @@ class Running:
 class Pump:
     def __init__(
         self, *, queue: str, database: Database, redis: "Redis", executor: Executor, life: Life, capacity: int,
-        drain_limit_s: float, wake: Callable[[str], None], fit: Fit | None = None,
+        drain_limit_s: float, wake: Wake, fit: Fit | None = None,
     ) -> None:  # fmt: skip
         """`fit` says whether new work may be taken now; it is asked before every read."""
         self._queue = queue

@@ -17,6 +17,7 @@ from shared.kernel.errors import Misconfigured
 from shared.transport.broker import HoldfastBroker
 from shared.transport.execution import Executor
 from shared.transport.pump import Life, Pump
+from shared.transport.wake import Wake
 
 
 @dataclass
@@ -25,7 +26,7 @@ class WorkerProcess:
 
     database: Database
     redis: Any
-    wake: Callable[[str], None]
+    wake: Wake
     life: Life
     ready: Callable[[asyncio.Event], Awaitable[bool]]
     capacity: int

@@ -4,7 +4,7 @@ A row that fails alone on its data goes to the dead letters as `unrecordable`; i
 is away is waited for: the attempt has ended, and only its record is missing. What the fence refuses is counted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from shared.db.committer import Committer
 from shared.db.engine import Database
@@ -14,6 +14,7 @@ from shared.ledger.states import Failure, Transition
 from shared.ledger.store_record import Recorded, is_one_statement
 from shared.ledger.store_record import record as write
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
+from shared.transport.wake import FREED, Wake
 
 WAITING_MOST = 5_000
 PATIENCE_S = 24 * 3600.0
@@ -21,7 +22,7 @@ log = get_logger(__name__)
 
 
 class Recorder:
-    def __init__(self, queue: str, database: Database, wake: Callable[[str], None]) -> None:
+    def __init__(self, queue: str, database: Database, wake: Wake) -> None:
         self._queue = queue
         self._database = database
         self._wake = wake
@@ -62,8 +63,10 @@ class Recorder:
             STALE_WRITES.labels(queue=self._queue).inc()
             log.warning("stale_write_refused", job=held.id, fence=held.fence)
             return
-        if transition.state == "ready" or held.lane is not None:
-            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows, or waits for the lane
+        if transition.state == "ready":
+            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows
+        elif held.lane is not None:
+            self._wake(self._queue, FREED)
         jobs_ended(held.task, transition.outcome or "released").inc()
 
     async def settle(self) -> None:

@@ -70,6 +70,11 @@ class QueueRelay:
     def nudged(self) -> None:
         self._chooser.nudged()
 
+    @property
+    def waits_for_an_end(self) -> bool:
+        """Something is due that may start when a job of its lane has ended."""
+        return self._chooser.lanes.is_waited_for
+
     def returned(self, rows: Sequence[Row]) -> None:
         """Reconcile has put these back in line."""
         self._chooser.returned(rows)

@@ -5,18 +5,24 @@ of a cancel request finds it at its next beat. Nudges of the same queue that com
 """
 
 import asyncio
+from typing import Protocol
 
 from redis.asyncio import Redis
 
 from shared.kernel.logs import get_logger
 from shared.transport.names import control_channel, wake_channel
 
+FREED = b"freed"
 WORK = b"work"
 CONFIG = b"config"
 DEATH = b"death"
-_WEIGHT = {WORK: 0, CONFIG: 1, DEATH: 2}  # the heavier word says all that the lighter one does
+_WEIGHT = {FREED: 0, WORK: 1, CONFIG: 2, DEATH: 3}  # the heavier word says all that the lighter one does
 TOLD_MOST = 100  # jobs in one message to a queue's workers
 log = get_logger(__name__)
+
+
+class Wake(Protocol):
+    def __call__(self, queue: str, word: bytes = WORK, /) -> None: ...
 
 
 class Waker:
@@ -26,9 +32,9 @@ class Waker:
         self._cancelled: dict[str, list[str]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def wake(self, queue: str) -> None:
-        """Nudge soon; never waits, never fails."""
-        self._want(queue, WORK)
+    def wake(self, queue: str, word: bytes = WORK, /) -> None:
+        """Nudge soon; never waits, never fails. FREED: there is nothing new, but a job of a lane has ended."""
+        self._want(queue, word)
 
     def changed(self, queue: str) -> None:
         """Tell the relay that somebody has paused, resumed, limited or moved: what it knows of it is out of date."""
@@ -46,7 +52,7 @@ class Waker:
         self._soon()
 
     def _want(self, queue: str, word: bytes) -> None:
-        if _WEIGHT[word] >= _WEIGHT[self._wanted.get(queue, WORK)]:
+        if _WEIGHT[word] >= _WEIGHT[self._wanted.get(queue, FREED)]:
             self._wanted[queue] = word
         self._soon()
 

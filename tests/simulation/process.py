@@ -135,5 +135,9 @@ class Process:
         self.trouble_us = self._cut[target]
 
     @property
+    def cut_off(self) -> bool:
+        return self.world.clock.now_us() < max(self._cut.values(), default=0)
+
+    @property
     def stopped(self) -> bool:
         return self._stopped is not None

@@ -146,7 +146,7 @@ class World:
         """What is still paused is held back for a while when nothing fails any more, and goes on after that."""
         paused = self._paused_lanes()
         if self._queue_is_paused() or paused:
-            await self._until(lambda: not self._any_stopped(), QUIET_S, lambda: "somebody is stopped")
+            await self._until(lambda: not self._any_hindered(), QUIET_S, lambda: "somebody is stopped or cut off")
             await asyncio.sleep(HEARD_S)
             for job, state in ((row["id"], row["state"]) for row in self.ledger.query("SELECT id, state FROM job")):
                 if state == "dispatched" and self._is_held(job):
@@ -182,6 +182,9 @@ class World:
 
     def _any_stopped(self):
         return any(process.stopped for process in (*self.workers, *self.relays))
+
+    def _any_hindered(self):
+        return any(process.stopped or process.cut_off for process in (*self.workers, *self.relays))
 
     def _unfinished(self):
         rows = [tuple(row) for row in self.ledger.query(
