@@ -6,7 +6,7 @@ opened last, for database work only, and a stale attempt's effects roll back wit
 a contextvar, never in Taskiq's shared dependency context, which concurrent tasks overwrite for one another.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
