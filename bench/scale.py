@@ -6,25 +6,27 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Scale:
     rounds: int
-    deliveries: int
-    noops: int
-    accepts: int
-    open_loop_s: float
-    waiting: int
-    dead_rows: int
-    flat_jobs: int
-    contest: int  # jobs of each contestant
-    burden: int  # jobs of each contestant under a burden
-    backlog: int  # that wait beside those
-    lanes: int
-    idle_s: float
+    deliveries: int = 5_000
+    noops: int = 10_000
+    accepts: int = 8_000
+    open_loop_s: float = 8.0
+    waiting: int = 1_000_000
+    dead_rows: int = 300_000
+    flat_jobs: int = 10_000
+    contest: int = 5_000  # jobs of each contestant
+    burden: int = 5_000  # jobs of each contestant under a burden
+    backlog: int = 200_000  # that wait beside those
+    lanes: int = 10_000
+    idle_s: float = 5.0
     past_jobs: int = 1_000_000  # of a day, that have ended
     past_attempts: int = 3_000_000  # of a fortnight
 
 
 def scale(*, rounds: int, quick: bool) -> Scale:
-    if quick:
-        return Scale(
-            rounds, 2_000, 5_000, 4_000, 3.0, 100_000, 30_000, 5_000, 2_000, 1_000, 20_000, 1_000, 4.0, 100_000, 300_000
-        )
-    return Scale(rounds, 5_000, 10_000, 8_000, 8.0, 1_000_000, 300_000, 10_000, 5_000, 5_000, 200_000, 10_000, 6.0)
+    if not quick:
+        return Scale(rounds)
+    return Scale(
+        rounds, deliveries=2_000, noops=5_000, accepts=4_000, open_loop_s=3.0, waiting=100_000, dead_rows=30_000,
+        flat_jobs=5_000, contest=2_000, burden=1_000, backlog=20_000, lanes=1_000, idle_s=4.0, past_jobs=100_000,
+        past_attempts=300_000,
+    )  # fmt: skip

@@ -17,8 +17,8 @@ from bench.scenarios import Step, deliveries
 from bench.stage import DURABILITY, Kind, Room, Stage
 from shared.runtime.resources import Resources, open_resources
 
-ROLES = ("servers", "relay", "worker", "http")
-SETTLE_S = 3.0
+ROLES = ("servers", "relay", "worker", "app")
+SETTLE_S = 2.0
 _TRANSACTIONS = text("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()")
 
 
@@ -40,16 +40,16 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
     figures = [
         Figure("idle: CPU of relay, worker and app", [_percent(row) for row in rounds], "% of a core", "<="),
         *(
-            Figure(f"idle: CPU of the {role}", column(rounds, "http", "cpu", role), "% of a core", "<=")
+            Figure(f"idle: CPU of the {role}", column(rounds, "app", "cpu", role), "% of a core", "<=")
             for role in ROLES
         ),
-        Figure("idle: Valkey commands", column(rounds, "http", "commands"), "/s", "<="),
-        Figure("idle: PostgreSQL transactions", column(rounds, "http", "transactions"), "/s", "<="),
+        Figure("idle: Valkey commands", column(rounds, "app", "commands"), "/s", "<="),
+        Figure("idle: PostgreSQL transactions", column(rounds, "app", "transactions"), "/s", "<="),
     ]
     rows: list[list[str | float | None]] = [
         [
             role,
-            median_of(rounds, "http", "cpu", role),
+            median_of(rounds, "app", "cpu", role),
             median_of(rounds, "added", role, "commands"),
             median_of(rounds, "added", role, "transactions"),
         ]
@@ -64,8 +64,8 @@ async def _start(room: Room, role: str) -> None:
         room.relay("webhooks")
     elif role == "worker":
         room.worker("services.webhooks.worker:create_broker", deliveries.SLOTS)
-    elif role == "http":
-        await room.http("services.webhooks.app:create_app")
+    elif role == "app":
+        await room.http("services.webhooks.app:create_app", "app")
 
 
 async def _watch(room: Room, resources: Resources, seconds: float) -> dict[str, Any]:
@@ -95,4 +95,4 @@ def _added(row: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _percent(row: dict[str, Any]) -> float:
-    return round(float(sum(row["http"]["cpu"][role] for role in ROLES[1:])), 4)
+    return round(float(sum(row["app"]["cpu"][role] for role in ROLES[1:])), 4)

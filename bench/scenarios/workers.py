@@ -53,7 +53,7 @@ async def _round(
         room.worker(broker, deliveries.SLOTS, number=number, of=workers)
     try:
         await backlog.worker_ready(resources.database, workers)
-        for count in (500, scale.noops if what == "no-op" else scale.deliveries):  # the first ones warm it up
+        for count in (500, scale.deliveries):  # the first ones warm it up
             if what == "no-op":
                 due_us = await backlog.noops(resources, count)
             else:
