@@ -34,6 +34,7 @@ class Contestant(ABC):
 
     name: str
     durability: str
+    slow = False  # gets half as many jobs as the others
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage

@@ -26,12 +26,18 @@ _PROCRASTINATE = Tables(
 _CELERY = ("celery", "-A", "bench.peers.celery", "worker", "--loglevel", "WARNING")
 _DRAMATIQ = ("dramatiq", "bench.peers.dramatiq", "--processes", "1")
 
+
+def _on_postgres(name: str, adapter: str, tables: Tables, *, tuned: bool, slow: bool = False) -> Spec:
+    command = ("python", "-m", f"bench.peers.{adapter}", "work")
+    return Spec(name, f"bench.peers.{adapter}", tuned, command, bulk=True, slow=slow, tables=tables)
+
+
 CELERY = (
-    Spec("Celery", "bench.peers.celery", False, (*_CELERY, "--concurrency", "1")),
+    Spec("Celery", "bench.peers.celery", False, (*_CELERY, "--concurrency", "1"), slow=True),
     Spec(
         "Celery, tuned", "bench.peers.celery", True,
         (*_CELERY, "--concurrency", "1", "--pool", "threads",
-         *(f"--without-{what}" for what in ("gossip", "mingle", "heartbeat"))),
+         *(f"--without-{what}" for what in ("gossip", "mingle", "heartbeat"))), slow=True,
     ),
 )  # fmt: skip
 DRAMATIQ = (
@@ -41,13 +47,12 @@ DRAMATIQ = (
         env={"dramatiq_queue_prefetch": "1000"},
     ),
 )  # fmt: skip
-PROCRASTINATE = tuple(
-    Spec(name, "bench.peers.procrastinate", tuned, ("python", "-m", "bench.peers.procrastinate", "work"), True,
-         _PROCRASTINATE)
-    for name, tuned in (("procrastinate", False), ("procrastinate, 20 at once", True))
-)  # fmt: skip
-PGQUEUER = tuple(
-    Spec(name, "bench.peers.pgqueuer", tuned, ("python", "-m", "bench.peers.pgqueuer", "work"), True, _PGQUEUER)
-    for name, tuned in (("pgqueuer", False), ("pgqueuer, batch 100", True))
+PROCRASTINATE = (
+    _on_postgres("procrastinate", "procrastinate", _PROCRASTINATE, tuned=False, slow=True),
+    _on_postgres("procrastinate, 20 at once", "procrastinate", _PROCRASTINATE, tuned=True, slow=True),
+)
+PGQUEUER = (
+    _on_postgres("pgqueuer", "pgqueuer", _PGQUEUER, tuned=False),
+    _on_postgres("pgqueuer, batch 100", "pgqueuer", _PGQUEUER, tuned=True),
 )
 PEERS = (*CELERY, *DRAMATIQ, *PROCRASTINATE, *PGQUEUER)

@@ -44,6 +44,7 @@ class Spec:
     tuned: bool
     command: tuple[str, ...]  # of the worker, after the environment's folder of programs
     bulk: bool = False
+    slow: bool = False
     tables: Tables | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ class Spec:
 class Peer(Contestant):
     def __init__(self, stage: Stage, spec: Spec) -> None:
         super().__init__(stage)
-        self.spec, self.name, self.durability = spec, spec.name, spec.durability
+        self.spec, self.name, self.durability, self.slow = spec, spec.name, spec.durability, spec.slow
         self._url = ""
         self._holder: Any = None
 

@@ -9,11 +9,11 @@ class Scale:
     deliveries: int = 5_000
     noops: int = 10_000
     accepts: int = 8_000
-    open_loop_s: float = 8.0
+    open_loop_s: float = 6.0
     waiting: int = 1_000_000
     dead_rows: int = 300_000
     flat_jobs: int = 10_000
-    contest: int = 5_000  # jobs of each contestant
+    contest: int = 10_000  # jobs of each contestant; half as many for the slow ones
     burden: int = 5_000  # jobs of each contestant under a burden
     backlog: int = 200_000  # that wait beside those
     lanes: int = 10_000
@@ -27,6 +27,6 @@ def scale(*, rounds: int, quick: bool) -> Scale:
         return Scale(rounds)
     return Scale(
         rounds, deliveries=2_000, noops=5_000, accepts=4_000, open_loop_s=3.0, waiting=100_000, dead_rows=30_000,
-        flat_jobs=5_000, contest=2_000, burden=1_000, backlog=20_000, lanes=1_000, idle_s=4.0, past_jobs=100_000,
+        flat_jobs=5_000, contest=4_000, burden=1_000, backlog=20_000, lanes=1_000, idle_s=4.0, past_jobs=100_000,
         past_attempts=300_000,
     )  # fmt: skip

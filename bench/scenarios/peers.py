@@ -41,7 +41,7 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
             for side in turns(sides, number):
                 if side.name not in skipped:
                     step(f"{side.name}, round {number + 1} of {scale.rounds}")
-                    row[side.name] = await _tried(_round(side, scale.contest), side, skipped)
+                    row[side.name] = await _tried(_round(side, scale.contest // (2 if side.slow else 1)), side, skipped)
             rounds.append({name: told for name, told in row.items() if told})
     finally:
         for side in sides:
