@@ -18,6 +18,7 @@ from holdfast.client import Refused, connect
 from holdfast.lanes import lanes, queues
 from holdfast.place import default_place
 from holdfast.show import Json
+from holdfast.stats import stats
 from holdfast.status import read_status
 from holdfast.watch import watch
 from shared.kernel.errors import HoldfastError, Misconfigured, NotFound
@@ -29,6 +30,7 @@ jobs = typer.Typer(no_args_is_help=True, help="Look at jobs, and run dead ones a
 dead = typer.Typer(no_args_is_help=True, help="The dead letters: look, retry, discard.")
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, revoke.")
 shadow = typer.Typer(no_args_is_help=True, help="What BackgroundTasks loses, counted by ShadowTasks.")
+app.command("stats")(stats)
 app.add_typer(shadow, name="shadow")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.api.mail import Mailer
-from services.api.routes import actions, dead, following, jobs, lanes, queues, schedules, users
+from services.api.routes import actions, dead, following, jobs, lanes, queues, schedules, stats, users
 from services.api.schema import OWNER
 from services.api.settings import ApiSettings
 from shared.contracts.commands import QUEUES
@@ -47,6 +47,7 @@ def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = N
             queues.router,
             lanes.router,
             schedules.router,
+            stats.router,
         ],
         owners=[LEDGER, OWNER],
         opened=opened,

@@ -64,6 +64,7 @@ UserId = Annotated[str, id_in_path("user", "user")]
 ActionId = Annotated[str, id_in_path("act", "action")]
 JobPage = Annotated[Page, pages_of("job")]
 ActionPage = Annotated[Page, pages_of("act")]
+HourPage = Annotated[Page, pages_of_keys(400)]  # an hour and a task's name
 Held = Annotated[Resources, Depends(held)]
 HeldWatch = Annotated[JobWatch, Depends(held_watch)]
 HeldSettings = Annotated[ApiSettings, Depends(held_settings)]

@@ -184,3 +184,15 @@ def _first_ids(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(ids, list) or len(ids) <= IDS_SHOWN:
         return value
     return {**value, "ids": ids[:IDS_SHOWN], "ids_left_out": len(ids) - IDS_SHOWN}
+
+
+def hour_document(row: Row) -> dict[str, Any]:
+    """Seconds; null where nothing had run."""
+
+    def told(name: str) -> dict[str, float] | None:
+        if not row["ran"]:
+            return None
+        return {"mean": round(row[f"{name}_us_sum"] / row["ran"] / 1e6, 6), "max": row[f"{name}_us_max"] / 1e6}
+
+    counts = {name: row[name] for name in ("completed", "dead", "cancelled", "retries")}
+    return {"hour": rfc3339(row["hour"]), "task": row["task"], **counts, "run_s": told("run"), "wait_s": told("wait")}

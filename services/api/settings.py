@@ -21,6 +21,10 @@ class ApiSettings(BaseSettings):
     keep_actions_s: float = Field(
         90 * 86_400.0, ge=60, le=3_650 * 86_400, description="what callers decided about jobs"
     )
+    keep_hours_s: float = Field(400 * 86_400.0, ge=86_400, le=3_650 * 86_400, description="counted hours")
+    keep_deleted_s: float = Field(
+        30 * 86_400.0, ge=3600, le=3_650 * 86_400, description="that an item of the feed is deleted"
+    )
     watchers_max: int = Field(1_000, ge=1, le=10_000, description="event streams of one process")
     watchers_per_key: int = Field(50, ge=1, le=10_000, description="event streams of one API key, in one process")
     watch_limit_s: float = Field(300.0, ge=1, le=3600, description="then a stream ends, and its client comes again")

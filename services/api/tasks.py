@@ -5,11 +5,12 @@ from typing import Any
 
 from services.api.canary import judge, rest_of
 from services.api.deps import TheirMailer, TheirResources, TheirSettings, ThisAttempt
+from services.api.hours import count_hours
 from services.api.inbox import retry_batches
 from services.api.mail import MailRefused, compose
 from services.api.upkeep import purge
 from shared.contracts.command import Command
-from shared.contracts.commands.api import PurgeHistory, RetryRest, SendWelcomeEmail
+from shared.contracts.commands.api import CountHours, PurgeHistory, RetryRest, SendWelcomeEmail
 from shared.kernel.errors import BadInput
 from shared.ledger.store_dead import known_states
 from shared.transport.attempt import Dead, Retry
@@ -41,6 +42,10 @@ async def purge_history(
     await purge(attempt, resources, settings, command)
 
 
+async def count(_: CountHours, resources: TheirResources, settings: TheirSettings) -> dict[str, Any]:
+    return await count_hours(resources.database, settings.keep_finished_s)
+
+
 async def retry_rest(command: RetryRest, attempt: ThisAttempt, resources: TheirResources) -> dict[str, Any]:
     """Polls by `Retry`: between two looks nothing is held, and a deploy or a crash in between changes nothing."""
     states = await known_states(resources.database, attempt.tenant, command.canaries)
@@ -60,5 +65,6 @@ async def retry_rest(command: RetryRest, attempt: ThisAttempt, resources: TheirR
 TASKS: dict[type[Command], Callable[..., Any]] = {
     SendWelcomeEmail: send_welcome,
     PurgeHistory: purge_history,
+    CountHours: count,
     RetryRest: retry_rest,
 }

@@ -63,6 +63,7 @@ class Job(Table, table=True):
             "id",
             **_where("state = 'dead'"),
         ),
+        Index("ix_job_died", "finished_at", "id", **_where("state = 'dead'")),
         Index("ix_job_finished", "finished_at", "id", **_where("state IN ('completed', 'cancelled')")),
         Index("ix_job_tenant", "tenant", "id"),
     )

@@ -37,6 +37,16 @@ class PurgeHistory(Command):
     after: tuple[str | int, ...] | None = None
 
 
+class CountHours(Command):
+    """Count what has ended, by hour, tenant and task; it finds by itself which hours nobody has counted yet."""
+
+    task: ClassVar[str] = "stats.count_hours"
+    queue: ClassVar[str] = "api"
+    timeout_s: ClassVar[float] = 120.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=10.0, cap_s=300.0, max_attempts=5)
+    schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="5 * * * *"),)
+
+
 class RetryRest(Command):
     """Once every canary has completed, retry the other dead letters that were meant; stop when one has not.
 
@@ -58,4 +68,4 @@ class RetryRest(Command):
     wait_until_us: int
 
 
-COMMANDS = command_table(SendWelcomeEmail, PurgeHistory, RetryRest)
+COMMANDS = command_table(SendWelcomeEmail, PurgeHistory, CountHours, RetryRest)

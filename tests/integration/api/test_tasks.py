@@ -45,7 +45,9 @@ async def test_a_purge_completes_with_its_counts(place: Place) -> None:
     assert await run(place, PurgeHistory(), ApiSettings()) is None  # it has recorded its own end
     (ended,) = await place.rows("SELECT state, result FROM job")
     assert ended["state"] == "completed"
-    assert ended["result"] == ('{"job":0,"job_attempt":0,"dedup":0,"job_action":0,"lane":0,"job_tally":0,"more":null}')
+    assert ended["result"] == (
+        '{"job":0,"job_attempt":0,"dedup":0,"job_action":0,"lane":0,"api_hourly":0,"api_synced_items":0,"job_tally":0,"more":null}'
+    )
 
 
 async def test_an_email_nobody_takes_is_tried_again(place: Place) -> None:

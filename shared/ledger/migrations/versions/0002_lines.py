@@ -24,6 +24,7 @@ _INDEXES = (
     ("ix_job_lane", ["queue", "tenant", "lane", "id"], False, "lane IS NOT NULL AND state IN ('ready', 'dispatched', 'running')"),
     ("uq_job_unique", ["unique_key"], True, "state IN ('ready', 'dispatched')"),
     ("ix_job_parent", ["parent", "id"], False, "parent IS NOT NULL"),
+    ("ix_job_died", ["finished_at", "id"], False, "state = 'dead'"),
     ("ix_job_alike", ["tenant", "task", "error_fingerprint", "finished_at", "id"], False, "state = 'dead'"),
 )
 
