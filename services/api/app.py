@@ -1,12 +1,13 @@
-"""The api service's HTTP app: signup, jobs, dead letters, queues, schedules."""
+"""The api service's HTTP app: signup, prompts, jobs, dead letters, queues, schedules."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from services.api.llm import Llm
 from services.api.mail import Mailer
-from services.api.routes import actions, dead, following, jobs, lanes, queues, schedules, stats, users
+from services.api.routes import actions, dead, following, jobs, lanes, prompts, queues, schedules, stats, users
 from services.api.schema import OWNER
 from services.api.settings import ApiSettings
 from shared.contracts.commands import QUEUES
@@ -15,6 +16,7 @@ from shared.ledger.schema import LEDGER
 from shared.ledger.store_backlog import read_backlog
 from shared.ledger.store_inbox import count_dead
 from shared.runtime import metrics
+from shared.runtime.addresses import AddressPolicy
 from shared.runtime.http import build_app
 from shared.runtime.resources import Resources
 from shared.runtime.watch import JobWatch
@@ -22,7 +24,8 @@ from shared.runtime.watch import JobWatch
 
 def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = None) -> FastAPI:
     """Settings come from the environment unless they are given. Raises Misconfigured."""
-    chosen = api or load(ApiSettings)
+    core, chosen = settings or load(CoreSettings), api or load(ApiSettings)
+    llm = Llm(chosen, AddressPolicy.from_cidrs(core.egress_allow)) if chosen.llm_url else None
 
     @asynccontextmanager
     async def opened(app: FastAPI, held: Resources) -> AsyncIterator[None]:
@@ -30,16 +33,22 @@ def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = N
         app.state.mailer = Mailer(chosen)
         watch = JobWatch(held.database, most=chosen.watchers_max, most_of_caller=chosen.watchers_per_key)
         app.state.watch = watch
+        app.state.llm = llm
+        if llm is not None:
+            await llm.start()
         try:
             yield
         finally:
             await watch.close()
+            if llm is not None:
+                await llm.close()
 
     return build_app(
         "Holdfast api",
-        settings or load(CoreSettings),
+        core,
         [
             users.router,
+            prompts.router,
             jobs.router,
             following.router,
             dead.router,

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 from pydantic import AfterValidator
 from taskiq import TaskiqDepends
 
+from services.api.llm import Llm
 from services.api.mail import Mailer
 from services.api.settings import ApiSettings
 from shared.contracts.commands import QUEUES
@@ -27,6 +28,11 @@ def get_mailer(request: Request = TaskiqDepends()) -> Mailer:
 def get_settings(request: Request = TaskiqDepends()) -> ApiSettings:
     settings: ApiSettings = request.app.state.api_settings
     return settings
+
+
+def get_llm(request: Request = TaskiqDepends()) -> Llm | None:
+    llm: Llm | None = request.app.state.llm
+    return llm
 
 
 async def held(request: Request) -> Resources:
@@ -51,6 +57,10 @@ async def held_watch(request: Request) -> JobWatch:
     return watch
 
 
+async def held_llm(request: Request) -> Llm | None:
+    return get_llm(request)
+
+
 async def held_settings(request: Request) -> ApiSettings:
     return get_settings(request)
 
@@ -67,6 +77,7 @@ ActionPage = Annotated[Page, pages_of("act")]
 HourPage = Annotated[Page, pages_of_keys(400)]  # an hour and a task's name
 Held = Annotated[Resources, Depends(held)]
 HeldWatch = Annotated[JobWatch, Depends(held_watch)]
+HeldLlm = Annotated[Llm | None, Depends(held_llm)]
 HeldSettings = Annotated[ApiSettings, Depends(held_settings)]
 MayReadJobs = Annotated[Caller, Depends(require("jobs:read"))]
 MayWriteJobs = Annotated[Caller, Depends(require("jobs:write"))]
@@ -76,6 +87,7 @@ MayReadLanes = Annotated[Caller, Depends(require("lanes:read"))]
 MayWriteLanes = Annotated[Caller, Depends(require("lanes:write"))]
 MayReadQueues = Annotated[Caller, Depends(require("queues:read"))]
 MayWriteQueues = Annotated[Caller, Depends(require("queues:write"))]
+MayWritePrompts = Annotated[Caller, Depends(require("prompts:write"))]
 MayReadSchedules = Annotated[Caller, Depends(require("schedules:read"))]
 MayWriteSchedules = Annotated[Caller, Depends(require("schedules:write"))]
 MayReadUsers = Annotated[Caller, Depends(require("users:read"))]
@@ -84,5 +96,6 @@ MayWriteUsers = Annotated[Caller, Depends(require("users:write"))]
 # Handlers
 ThisAttempt = Annotated[Attempt, TaskiqDepends(get_attempt)]
 TheirResources = Annotated[Resources, TaskiqDepends(get_resources)]
+TheirLlm = Annotated[Llm | None, TaskiqDepends(get_llm)]
 TheirMailer = Annotated[Mailer, TaskiqDepends(get_mailer)]
 TheirSettings = Annotated[ApiSettings, TaskiqDepends(get_settings)]

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.ledger.output import OUTPUT_LIMIT_BYTES
+
 
 class ApiSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HOLDFAST_API_", frozen=True, extra="ignore", allow_inf_nan=False)
@@ -28,6 +30,16 @@ class ApiSettings(BaseSettings):
     watchers_max: int = Field(1_000, ge=1, le=10_000, description="event streams of one process")
     watchers_per_key: int = Field(50, ge=1, le=10_000, description="event streams of one API key, in one process")
     watch_limit_s: float = Field(300.0, ge=1, le=3600, description="then a stream ends, and its client comes again")
+    llm_url: str = Field(
+        "", description="base of an OpenAI-compatible API, like https://api.example.com/v1; empty: off"
+    )
+    llm_key: SecretStr = SecretStr("")
+    llm_model: str = Field("", max_length=200, description="empty: the server's own choice")
+    llm_budget_s: float = Field(10.0, ge=0, le=300, description="how long POST /v1/prompts streams the answer itself")
+    llm_idle_s: float = Field(60.0, gt=0, le=300, description="without a word of the model's: then the call has failed")
+    llm_total_s: float = Field(300.0, gt=0, le=590, description="of one call; below the command's timeout")
+    llm_prompt_limit_bytes: int = Field(64 * 1024, ge=1, le=256 * 1024, description="prompt and system together")
+    llm_answer_limit_bytes: int = Field(128 * 1024, ge=64, le=OUTPUT_LIMIT_BYTES, description="then it is cut off")
     purge_batch: int = Field(500, ge=1, le=5_000, description="rows of one transaction")
 
     @field_validator("smtp_url")

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from services.api.canary import judge, rest_of
-from services.api.deps import TheirMailer, TheirResources, TheirSettings, ThisAttempt
+from services.api.completion import request_key, request_of
+from services.api.deps import TheirLlm, TheirMailer, TheirResources, TheirSettings, ThisAttempt
 from services.api.hours import count_hours
 from services.api.inbox import retry_batches
+from services.api.llm import LlmFailed, LlmRefused
 from services.api.mail import MailRefused, compose
 from services.api.upkeep import purge
 from shared.contracts.command import Command
-from shared.contracts.commands.api import CountHours, PurgeHistory, RetryRest, SendWelcomeEmail
+from shared.contracts.commands.api import CompletePrompt, CountHours, PurgeHistory, RetryRest, SendWelcomeEmail
 from shared.kernel.errors import BadInput
 from shared.ledger.store_dead import known_states
 from shared.transport.attempt import Dead, Retry
@@ -62,9 +64,32 @@ async def retry_rest(command: RetryRest, attempt: ThisAttempt, resources: TheirR
     return {**found.result(), "retried": retried}
 
 
+class PromptRefused(Dead):
+    """The model's server would refuse the same prompt again."""
+
+
+class PromptFailed(Retry):
+    """One call failed, and another one follows."""
+
+
+async def complete_prompt(command: CompletePrompt, attempt: ThisAttempt, llm: TheirLlm) -> dict[str, Any]:
+    """Each piece of the answer is the attempt's output as soon as it comes; the answer is the result."""
+    if llm is None:  # accepted by a process that has one
+        raise PromptFailed(command.retry.delay_s(attempt.number), "this worker has no HOLDFAST_API_LLM_URL")
+    body = request_of(command, llm.model)
+    try:
+        found = await llm.complete(body, key=request_key(attempt.job_id, body), say=attempt.write)
+    except LlmRefused as refused:
+        raise PromptRefused(str(refused), kind=refused.kind) from None
+    except LlmFailed as failed:
+        raise PromptFailed(max(command.retry.delay_s(attempt.number), failed.wish_s or 0.0), str(failed)) from None
+    return found.result()
+
+
 TASKS: dict[type[Command], Callable[..., Any]] = {
     SendWelcomeEmail: send_welcome,
     PurgeHistory: purge_history,
     CountHours: count,
     RetryRest: retry_rest,
+    CompletePrompt: complete_prompt,
 }

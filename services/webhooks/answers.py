@@ -7,9 +7,9 @@ Refuses nothing: every answer has an outcome.
 
 import zlib
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal
+
+from shared.runtime.retry_after import parse_retry_after
 
 BODY_CAP_BYTES: Final = 20_000
 HEADERS_MAX: Final = 64
@@ -74,21 +74,6 @@ def classify(answer: Answer, *, now_s: float, retry_after_max_s: float = RETRY_A
         return Outcome("gone", reason)
     wish = parse_retry_after(answer.header("retry-after"), now_s=now_s, max_s=retry_after_max_s)
     return Outcome("throttled" if status in (429, 502, 504) else "retry", reason, wish)
-
-
-def parse_retry_after(value: str | None, *, now_s: float, max_s: float = RETRY_AFTER_MAX_S) -> float | None:
-    """Seconds from now, within 0 and `max_s`; None when absent or unreadable (RFC 9110 §10.2.3)."""
-    if value is None or len(value) > 100:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), max_s)
-    try:
-        moment = parsedate_to_datetime(text)
-        at_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
-    return min(max(at_s - now_s, 0.0), max_s)
 
 
 def body_text(raw: bytes, encoding: str, *, complete: bool) -> tuple[str, bool]:

@@ -116,7 +116,8 @@ class Up:
 @functools.cache
 def the_system() -> Up:
     folder = Path(tempfile.mkdtemp(prefix="holdfast-e2e-"))
-    up = Up(folder / "data", HOLDFAST_DRAIN_LIMIT_S="3")
+    # A model that nobody serves: its jobs are accepted, and tried again.
+    up = Up(folder / "data", HOLDFAST_DRAIN_LIMIT_S="3", HOLDFAST_API_LLM_URL="http://127.0.0.1:9/v1")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(_end, up)
     return up.start()

@@ -44,6 +44,7 @@ CASES: dict[str, Callable[[Target], Case]] = {
     "/v1/users": lambda _: (
         "/v1/users", {"json": {"email": "once@example.com", "name": "Once"}}, {"api_users": 1, "job": 1}
     ),
+    "/v1/prompts": lambda _: ("/v1/prompts", {"json": {"prompt": "Once?"}}, {"job": 1}),
     "/v1/jobs/{job_id}/retry": lambda target: (f"/v1/jobs/{target['dead'][0]}/retry", {}, {}),
     "/v1/jobs/{job_id}/cancel": lambda target: (f"/v1/jobs/{target['later']}/cancel", {}, {}),
     "/v1/dead/retry": lambda target: ("/v1/dead/retry", {"json": {"ids": [target["dead"][1]]}}, {}),

@@ -17,6 +17,7 @@ from shared.runtime.http import HEALTH_PATHS, api_routes
 # What a POST or PATCH takes; what is not named here takes nothing.
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/users"): {"email": "eve@example.com", "name": "Eve"},
+    ("POST", "/v1/prompts"): {"prompt": "Hello?"},
     ("POST", "/v1/dead/retry"): {"filter": {}},
     ("POST", "/v1/dead/discard"): {"filter": {}},
     ("POST", "/v1/webhooks/events"): {"type": "e2e.walk.v1", "data": {}},

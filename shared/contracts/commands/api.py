@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from shared.contracts.command import Command, command_table
 from shared.contracts.cron import CronLine
+from shared.contracts.lane import LanePolicy
 from shared.contracts.retry import ONCE, Exponential, RetryPolicy
 
 
@@ -68,4 +69,21 @@ class RetryRest(Command):
     wait_until_us: int
 
 
-COMMANDS = command_table(SendWelcomeEmail, PurgeHistory, CountHours, RetryRest)
+class CompletePrompt(Command):
+    """Ask the configured language model; the answer is the job's output while it comes, and its result at the end."""
+
+    task: ClassVar[str] = "llm.complete_prompt"
+    queue: ClassVar[str] = "api"
+    timeout_s: ClassVar[float] = 600.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=2.0, cap_s=120.0, max_attempts=6)
+    priority: ClassVar[int] = 4
+    # Of one tenant: calls last for minutes, and must leave the queue's other jobs their slots.
+    lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=20)
+
+    prompt: str
+    system: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+
+
+COMMANDS = command_table(SendWelcomeEmail, PurgeHistory, CountHours, RetryRest, CompletePrompt)

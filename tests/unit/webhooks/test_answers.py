@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.webhooks.answers import BODY_CAP_BYTES, Answer, body_text, classify, clean, parse_retry_after
+from services.webhooks.answers import BODY_CAP_BYTES, RETRY_AFTER_MAX_S, Answer, body_text, classify, clean
+from shared.runtime.retry_after import parse_retry_after
 
 NOW_S = 1_700_000_000.0
 
@@ -64,12 +65,12 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
     ],
 )
 def test_retry_after_is_bounded_or_ignored(value: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(value, now_s=NOW_S) == seconds
+    assert parse_retry_after(value, now_s=NOW_S, max_s=RETRY_AFTER_MAX_S) == seconds
 
 
 @given(st.text(max_size=60))
 def test_no_retry_after_breaks_the_reader(value: str) -> None:
-    seconds = parse_retry_after(value, now_s=NOW_S)
+    seconds = parse_retry_after(value, now_s=NOW_S, max_s=RETRY_AFTER_MAX_S)
     assert seconds is None or 0 <= seconds <= 86_400
 
 
