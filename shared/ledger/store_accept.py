@@ -12,6 +12,7 @@ from shared.contracts.command import PRIORITIES, Command
 from shared.contracts.lane import NAME_MOST_CHARS, is_lane_name
 from shared.contracts.unique import OnConflict, Unique
 from shared.db.sql import Connection, Statement
+from shared.db.together import Part
 from shared.kernel.clock import after_us
 from shared.kernel.errors import BadInput, TooLarge
 from shared.kernel.ids import new_id
@@ -122,14 +123,23 @@ INSERT_TALLY = Statement(
 
 async def accept(connection: Connection, jobs: Sequence[NewJob], *, tally_id: str | None = None) -> None:
     """Write the rows, then the tally, in the caller's transaction. Unique jobs are for `store_unique`."""
+    for part in acceptance(jobs, tally_id):
+        await connection.fetch(*part)
+
+
+def acceptance(jobs: Sequence[NewJob], tally_id: str | None = None) -> list[Part]:
+    """What is to be written in one transaction to accept them: the rows, and the tally last."""
     if not jobs:
-        return
-    await connection.fetch(INSERT_JOBS, None, [job_row(job) for job in jobs])
-    await count_accepted(connection, len(jobs), tally_id)
+        return []
+    return [(INSERT_JOBS, None, [job_row(job) for job in jobs]), _tally(len(jobs), tally_id)]
 
 
 async def count_accepted(connection: Connection, jobs: int, tally_id: str | None = None) -> None:
-    await connection.fetch(INSERT_TALLY, {"id": tally_id or new_id("tly"), "accepted": jobs, "purged": 0})
+    await connection.fetch(*_tally(jobs, tally_id))
+
+
+def _tally(jobs: int, tally_id: str | None) -> Part:
+    return INSERT_TALLY, {"id": tally_id or new_id("tly"), "accepted": jobs, "purged": 0}, ()
 
 
 def job_row(job: NewJob) -> tuple[Any, ...]:

@@ -12,9 +12,10 @@ from shared.contracts.command import Command
 from shared.db.committer import Committer
 from shared.db.engine import Database
 from shared.db.sql import Statement
+from shared.db.together import Part, write_together
 from shared.db.tx import Tx
 from shared.kernel.errors import Misconfigured
-from shared.ledger.store_accept import NewJob, accept, new_job
+from shared.ledger.store_accept import NewJob, accept, acceptance, new_job
 from shared.ledger.store_unique import Enqueued, accept_unique
 
 
@@ -83,9 +84,8 @@ class Acceptor:
         for accepted in group:
             for statement, rows in accepted.inserts:
                 merged.setdefault(statement, []).extend(rows)
-        async with self.database.transaction() as connection:
-            for statement, rows in merged.items():
-                await connection.fetch(statement, None, rows)
-            # Named after its first job, so that a group written again counts once.
-            await accept(connection, jobs, tally_id=f"tly_{jobs[0].id[4:]}" if jobs else None)
+        parts: list[Part] = [(statement, None, rows) for statement, rows in merged.items()]
+        # Named after its first job, so that a group written again counts once.
+        parts += acceptance(jobs, tally_id=f"tly_{jobs[0].id[4:]}" if jobs else None)
+        await write_together(self.database, parts)
         return [None] * len(group)
