@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from services.api.llm import Llm
 from services.api.mail import Mailer
-from services.api.routes import actions, dead, following, jobs, lanes, prompts, queues, schedules, stats, users
+from services.api.routes import actions, dead, following, jobs, lanes, prompts, queues, schedules, stats, synced, users
 from services.api.schema import OWNER
 from services.api.settings import ApiSettings
 from shared.contracts.commands import QUEUES
@@ -57,6 +57,7 @@ def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = N
             lanes.router,
             schedules.router,
             stats.router,
+            synced.router,
         ],
         owners=[LEDGER, OWNER],
         opened=opened,

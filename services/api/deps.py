@@ -74,6 +74,7 @@ UserId = Annotated[str, id_in_path("user", "user")]
 ActionId = Annotated[str, id_in_path("act", "action")]
 JobPage = Annotated[Page, pages_of("job")]
 ActionPage = Annotated[Page, pages_of("act")]
+ItemPage = Annotated[Page, pages_of_keys(2_800)]  # an item's id in UTF-8
 HourPage = Annotated[Page, pages_of_keys(400)]  # an hour and a task's name
 Held = Annotated[Resources, Depends(held)]
 HeldWatch = Annotated[JobWatch, Depends(held_watch)]
@@ -90,6 +91,7 @@ MayWriteQueues = Annotated[Caller, Depends(require("queues:write"))]
 MayWritePrompts = Annotated[Caller, Depends(require("prompts:write"))]
 MayReadSchedules = Annotated[Caller, Depends(require("schedules:read"))]
 MayWriteSchedules = Annotated[Caller, Depends(require("schedules:write"))]
+MayReadSynced = Annotated[Caller, Depends(require("synced:read"))]
 MayReadUsers = Annotated[Caller, Depends(require("users:read"))]
 MayWriteUsers = Annotated[Caller, Depends(require("users:write"))]
 

@@ -27,6 +27,10 @@ class ApiSettings(BaseSettings):
     keep_deleted_s: float = Field(
         30 * 86_400.0, ge=3600, le=3_650 * 86_400, description="that an item of the feed is deleted"
     )
+    sync_url: str = Field("", max_length=1_500, description="a feed to read periodically; empty: none")
+    sync_token: SecretStr = SecretStr("")
+    sync_every_s: float = Field(900.0, ge=900, le=86_400, description="a multiple of the schedule's quarter of an hour")
+    sync_tenant: str = Field("system", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="whose the items are")
     watchers_max: int = Field(1_000, ge=1, le=10_000, description="event streams of one process")
     watchers_per_key: int = Field(50, ge=1, le=10_000, description="event streams of one API key, in one process")
     watch_limit_s: float = Field(300.0, ge=1, le=3600, description="then a stream ends, and its client comes again")
@@ -48,6 +52,14 @@ class ApiSettings(BaseSettings):
         url = urlsplit(value.get_secret_value())
         if url.scheme not in ("smtp", "smtps") or not url.hostname:
             raise ValueError("smtp_url must be smtp://[user:password@]host[:port] or smtps://…")
+        return value
+
+    @field_validator("sync_url")
+    @classmethod
+    def _feed(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value and (url.scheme not in ("http", "https") or not url.hostname or url.username or url.fragment):
+            raise ValueError("sync_url must be http:// or https://, without a password or a fragment")
         return value
 
     @field_validator("mail_from")

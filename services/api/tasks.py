@@ -10,9 +10,17 @@ from services.api.hours import count_hours
 from services.api.inbox import retry_batches
 from services.api.llm import LlmFailed, LlmRefused
 from services.api.mail import MailRefused, compose
+from services.api.sync import sync
 from services.api.upkeep import purge
 from shared.contracts.command import Command
-from shared.contracts.commands.api import CompletePrompt, CountHours, PurgeHistory, RetryRest, SendWelcomeEmail
+from shared.contracts.commands.api import (
+    CompletePrompt,
+    CountHours,
+    PurgeHistory,
+    RetryRest,
+    SendWelcomeEmail,
+    SyncFeed,
+)
 from shared.kernel.errors import BadInput
 from shared.ledger.store_dead import known_states
 from shared.transport.attempt import Dead, Retry
@@ -46,6 +54,12 @@ async def purge_history(
 
 async def count(_: CountHours, resources: TheirResources, settings: TheirSettings) -> dict[str, Any]:
     return await count_hours(resources.database, settings.keep_finished_s)
+
+
+async def read_feed(
+    _: SyncFeed, attempt: ThisAttempt, resources: TheirResources, settings: TheirSettings
+) -> dict[str, Any] | None:
+    return await sync(attempt, resources, settings)
 
 
 async def retry_rest(command: RetryRest, attempt: ThisAttempt, resources: TheirResources) -> dict[str, Any]:
@@ -90,6 +104,7 @@ TASKS: dict[type[Command], Callable[..., Any]] = {
     SendWelcomeEmail: send_welcome,
     PurgeHistory: purge_history,
     CountHours: count,
+    SyncFeed: read_feed,
     RetryRest: retry_rest,
     CompletePrompt: complete_prompt,
 }

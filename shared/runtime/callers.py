@@ -28,7 +28,7 @@ CACHE_LIMIT = 4_096
 SCOPES = (
     "jobs:read", "jobs:write", "dead:read", "dead:write", "queues:read", "queues:write", "lanes:read", "lanes:write",
     "users:read", "users:write", "webhooks:read", "webhooks:write", "media:read", "media:write", "metrics:read",
-    "schedules:read", "schedules:write", "prompts:write",
+    "schedules:read", "schedules:write", "prompts:write", "synced:read",
 )  # fmt: skip
 EVERYTHING = "*"
 _KEY = re.compile(r"hf_[A-Za-z0-9_-]{43}")

@@ -48,6 +48,17 @@ class CountHours(Command):
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="5 * * * *"),)
 
 
+class SyncFeed(Command):
+    """Read the configured feed on from where it was read last; without one, nothing."""
+
+    task: ClassVar[str] = "sync.read_feed"
+    queue: ClassVar[str] = "api"
+    timeout_s: ClassVar[float] = 600.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=5.0, cap_s=300.0, max_attempts=6)
+    priority: ClassVar[int] = 6
+    schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="*/15 * * * *"),)
+
+
 class RetryRest(Command):
     """Once every canary has completed, retry the other dead letters that were meant; stop when one has not.
 
@@ -86,4 +97,4 @@ class CompletePrompt(Command):
     temperature: float | None = None
 
 
-COMMANDS = command_table(SendWelcomeEmail, PurgeHistory, CountHours, RetryRest, CompletePrompt)
+COMMANDS = command_table(SendWelcomeEmail, PurgeHistory, CountHours, SyncFeed, RetryRest, CompletePrompt)

@@ -1,0 +1,96 @@
+"""Reading a feed on: pages one by one, each written with the position after it, in one transaction.
+
+A crash between two pages goes on with the second; one within a page leaves it to be asked for again, and what is asked
+again changes nothing (an item is written when its version is newer). The last page commits with the job's completion.
+Who reads the same feed at the same time finds the position moved, and stops. Bounded: pages of one run, items and bytes
+of a page; a cursor that comes back is refused before its page is written.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from services.api.feed import FeedBroken, Page, conditions, follow, read_page, retry_after_s
+from services.api.feed_client import UNREACHED, Answer, FeedClient
+from services.api.settings import ApiSettings
+from services.api.store_sync import read_position, write_page
+from shared.contracts.commands.api import SyncFeed
+from shared.kernel.clock import SECOND_US
+from shared.kernel.faultpoints import strike
+from shared.runtime.egress import AddressPolicy, EgressRefused
+from shared.runtime.resources import Resources
+from shared.transport.attempt import Attempt, Dead, Discard, Retry
+
+PAGES_MOST = 200  # of one run; the next tick goes on
+TICK_US = 900 * SECOND_US  # of the command's schedule
+
+
+@dataclass
+class Tally:
+    pages: int = 0
+    items: int = 0
+
+
+def is_due(run_at_us: int, every_s: float) -> bool:
+    """Of the schedule's ticks, those that the setting wants; what a person starts between them always."""
+    every = max(1, round(every_s * SECOND_US / TICK_US))
+    return run_at_us % TICK_US != 0 or run_at_us // TICK_US % every == 0
+
+
+async def sync(attempt: Attempt, resources: Resources, settings: ApiSettings) -> dict[str, Any] | None:
+    """None when the last page has ended the attempt."""
+    if not settings.sync_url:
+        return {"skipped": "HOLDFAST_API_SYNC_URL is not set"}
+    if not is_due(attempt.claim.run_at, settings.sync_every_s):
+        return {"skipped": f"is due every {settings.sync_every_s:g} s"}
+    policy = AddressPolicy.from_cidrs(resources.settings.egress_allow)
+    try:
+        async with FeedClient(settings.sync_url, settings.sync_token.get_secret_value(), policy) as client:
+            return await _read_on(attempt, resources, settings, client)
+    except FeedBroken as broken:
+        raise Dead(str(broken), kind=broken.kind) from None
+    except EgressRefused as refused:
+        raise Dead(refused.message, kind="egress") from None
+    except UNREACHED as failed:
+        words = f"the feed cannot be reached: {type(failed).__name__}: {failed}"[:300]
+        raise Retry(SyncFeed.retry.delay_s(attempt.number), words) from None
+
+
+async def _read_on(
+    attempt: Attempt, resources: Resources, settings: ApiSettings, client: FeedClient
+) -> dict[str, Any] | None:
+    position = await read_position(resources.database, settings.sync_url)
+    tally, asked = Tally(), {position.cursor}
+    while tally.pages < PAGES_MOST and not attempt.is_stopping:
+        given = conditions(position)
+        answer = await client.get(position.cursor, given)
+        if answer.status == 304 and given:
+            return {"pages": tally.pages, "items": tally.items, "more": False}
+        page = _judge(answer, attempt)
+        ends = page.ends_at(position.cursor)
+        if not ends and page.next_cursor in asked:
+            words = f"the feed's cursor {str(page.next_cursor)[:100]!r} comes back after {tally.pages + 1} pages"
+            raise FeedBroken("cursor_loop", words)
+        asked.add(page.next_cursor or "")
+        then = follow(position, page, answer.etag, answer.last_modified)
+        async with attempt.tx() if ends else resources.tx() as tx:
+            new = await write_page(tx, settings.sync_url, settings.sync_tenant, position, then, page.items, tx.now_us)
+            if new is None:
+                raise Discard("somebody else reads this feed")
+            tally.pages, tally.items = tally.pages + 1, tally.items + new
+            attempt.result = {"pages": tally.pages, "items": tally.items, "more": False}
+        strike("sync.page")
+        if ends:
+            return None
+        position = then
+    return {"pages": tally.pages, "items": tally.items, "more": True}
+
+
+def _judge(answer: Answer, attempt: Attempt) -> Page:
+    if answer.status == 200:
+        return read_page(answer.body)
+    words = f"the feed answered {answer.status}"
+    if answer.status in (408, 429) or answer.status >= 500:
+        wish_s = retry_after_s(answer.retry_after, datetime.fromtimestamp(attempt.started_at / SECOND_US, UTC))
+        raise Retry(SyncFeed.retry.delay_s(attempt.number) if wish_s is None else max(wish_s, 1.0), words)
+    raise FeedBroken(f"http_{answer.status}", words)
