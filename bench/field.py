@@ -36,7 +36,7 @@ CELERY = (
     Spec("Celery", "bench.peers.celery", False, (*_CELERY, "--concurrency", "1"), slow=True),
     Spec(
         "Celery, tuned", "bench.peers.celery", True,
-        (*_CELERY, "--concurrency", "1", "--pool", "threads",
+        (*_CELERY, "--concurrency", "20", "--pool", "threads",
          *(f"--without-{what}" for what in ("gossip", "mingle", "heartbeat"))), slow=True,
     ),
 )  # fmt: skip

@@ -77,7 +77,8 @@ def write(
 
 
 def newest() -> Path | None:
-    return max(FOLDER.glob("*.json"), default=None, key=lambda path: path.stat().st_mtime)
+    """By its name, which is when it began: in a fresh clone all files are as old as the clone."""
+    return max(FOLDER.glob("*.json"), default=None, key=lambda path: path.stem)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -118,7 +119,8 @@ def full(document: dict[str, Any]) -> str:
         for outcome in outcomes:
             for shown in outcome.get("tables", []):
                 parts += ["", f"{shown['title']}:", "", *_grid(shown)]
-            parts += ["", *(f"- {note}" for note in outcome["notes"])] if outcome["notes"] else []
+            notes = [f"- {outcome['database']}: {note}" for note in outcome["notes"]]
+            parts += ["", *notes] if notes else []
     parts += ["", *(f"- {name} failed: {why}" for name, why in document.get("failed", {}).items())]
     return "\n".join(parts).rstrip()
 
@@ -174,10 +176,11 @@ def _verdict(document: dict[str, Any]) -> str:
 def _circumstances(document: dict[str, Any]) -> str:
     machine, options = document["machine"], document["options"]
     size = ", small counts" if options["quick"] else ""
+    rounds = "one round only" if options["rounds"] == 1 else f"medians of {options['rounds']} interleaved rounds"
     return (
         f"{document['at']}, {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, Python "
-        f"{machine['python']}, fdatasync {machine['fdatasync_ms_p50']} ms; medians of {options['rounds']} interleaved "
-        f"rounds{size}; PostgreSQL 18 with fsync, Valkey with an everysec log; one worker process unless said "
+        f"{machine['python']}, fdatasync {machine['fdatasync_ms_p50']} ms; {rounds}{size}; "
+        "PostgreSQL 18 with fsync, Valkey with an everysec log; one worker process unless said "
         f"otherwise; raw data: `bench/results/{document['name']}`."
     )
 

@@ -36,8 +36,9 @@ def ensure() -> str | None:
         _run(python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes",
              "-r", str(PINS))  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        told = getattr(error, "stderr", None) or str(error)
-        return f"{PINS.name} cannot be installed: {told.strip().splitlines()[-1] if told.strip() else error!r}"
+        lines = (getattr(error, "stderr", None) or str(error) or repr(error)).strip().splitlines()
+        first = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+        return f"{PINS.name} cannot be installed: {first}"
     STAMP.write_text(wanted)
     return None
 

@@ -56,7 +56,7 @@ def test_the_readme_shows_the_telling_figures_of_postgres_and_the_page_all() -> 
         "commands | postgres",
         "| relay | 0.25 |",
         "| none |  |",
-        "- left out: x",
+        "- postgres: left out: x",
         "- burden",
     ):
         assert words in full(found)
