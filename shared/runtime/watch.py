@@ -16,6 +16,7 @@ from shared.db.engine import Database
 from shared.kernel.errors import Overloaded
 from shared.kernel.logs import get_logger
 from shared.ledger.store_progress import read_watched
+from shared.runtime.lifecycle import pause
 
 LOOK_S = 0.5
 STREAMING_LOOK_S = 0.15  # while a watched job writes output, or somebody waits for its first word
@@ -63,6 +64,7 @@ class JobWatch:
         self._watchers: set[Watched] = set()
         self._callers: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()  # somebody has come who does not wait for the next look
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -83,6 +85,8 @@ class JobWatch:
             self.leave(joined)
             raise
         joined.see(rows.get(job_id), self._database.clock.now_us())
+        if eager:
+            self._hurry.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._look_on(), name="watch-jobs")
         return joined
@@ -102,6 +106,7 @@ class JobWatch:
 
     async def _look_on(self) -> None:
         while self._watchers:
+            self._hurry.clear()
             try:
                 await self._look()
                 streams = any(one.streams for one in self._watchers)
@@ -109,7 +114,7 @@ class JobWatch:
             except Exception as error:
                 log.warning("watch_failed", watchers=len(self._watchers), error=repr(error))
                 pause_s = FAILED_S
-            await asyncio.sleep(pause_s)
+            await pause(pause_s, self._hurry)
 
     async def _look(self) -> None:
         asked = list(self._watchers)

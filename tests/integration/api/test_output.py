@@ -10,6 +10,7 @@ from shared.ledger.states import Claim
 from shared.ledger.store_output import write_output
 from shared.ledger.store_record import record
 from shared.runtime.sse import Event
+from shared.runtime.watch import JobWatch
 from tests.integration.api.test_events import Following, Work, following, served
 from tests.integration.api.test_jobs import make
 from tests.integration.http.places import Place, bearer, expect_problem, on_one_database, place
@@ -182,3 +183,20 @@ async def test_many_followers_read_a_long_text_whole(place: Place) -> None:
             await pen.write(word)
         await work.end(pen.held)
         assert await asyncio.gather(*readers) == ["".join(words)] * 5
+
+
+@on_one_database
+async def test_who_is_eager_does_not_wait_for_the_next_look(place: Place) -> None:
+    work, (idle, job) = Work(place), await make(place, 2)
+    watch = JobWatch(place.database, most=9, most_of_caller=9, look_s=60.0)
+    try:
+        await watch.join(idle, "key_1")
+        await asyncio.sleep(0)  # its looks have begun
+        watched = await watch.join(job, "key_1", eager=True)
+        await Pen(work, await work.claim(job)).write("at once")
+        async with asyncio.timeout(20):
+            while watched.row is None or not watched.row["output_chunks"]:
+                watched.changed.clear()
+                await watched.changed.wait()
+    finally:
+        await watch.close()

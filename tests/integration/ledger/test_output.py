@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import text
 
 from shared.ledger import states
 from shared.ledger.output import Chunk
@@ -53,6 +54,13 @@ async def test_an_attempt_that_has_ended_writes_nothing(database, held):
     one, _ = held
     assert await recorded(database, states.completed(one, NOW_US, started_at=NOW_US)) == ["recorded"]
     assert await written(database, (one.key, [A])) == set()
+
+
+async def test_only_a_running_job_has_output(database, held):
+    one, two = held
+    async with database.begin() as connection:  # no statement leaves it so; the guard does not rely on that
+        await connection.execute(text("UPDATE job SET state = 'dispatched' WHERE id = :id"), {"id": one.id})
+    assert await written(database, (one.key, [A]), (two.key, [A])) == {(two.id, 1)}
 
 
 async def test_the_rest_is_written_with_the_end(database, held):
