@@ -17,7 +17,7 @@ from .subset import containers
 _UID = 10001
 _ROLES = {"api-http", "api-worker", "webhooks-http", "webhooks-worker", "media-http", "media-worker", "relay"}
 _SECRETS = {
-    "holdfast-secrets": {"database-url", "redis-url", "master-key", "smtp-url"},
+    "holdfast-secrets": {"database-url", "redis-url", "master-key", "smtp-url", "llm-url", "llm-key", "llm-model"},
     "holdfast-dev-postgres": {"password"},
 }
 
@@ -115,6 +115,7 @@ def test_secrets_are_known_by_name(overlay: str) -> None:
             for variable in container.get("env", []):
                 if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
                     assert reference["key"] in _SECRETS[reference["name"]]
+                    assert reference.get("optional", False) == reference["key"].startswith("llm-")
 
 
 @overlays

@@ -89,7 +89,7 @@ class CompletePrompt(Command):
     retry: ClassVar[RetryPolicy] = Exponential(base_s=2.0, cap_s=120.0, max_attempts=6)
     priority: ClassVar[int] = 4
     # Of one tenant: calls last for minutes, and must leave the queue's other jobs their slots.
-    lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=20)
+    lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=10)
 
     prompt: str
     system: str | None = None
