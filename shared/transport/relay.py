@@ -26,7 +26,7 @@ POLL_S = 0.5
 MAX_PICK = 1_000
 _PUBLISH = """
 for i = 1, #ARGV, 2 do redis.call('XADD', KEYS[1], '*', ARGV[i], ARGV[i + 1]) end
-return redis.call('XLEN', KEYS[1])
+return {redis.call('XLEN', KEYS[1]), redis.call('GET', KEYS[2])}
 """
 
 
@@ -49,6 +49,7 @@ class QueueRelay:
         self._stream = stream(queue)
         self._epoch_key = f"{self._stream}:epoch"
         self._epoch = ""
+        self._forgot = False
         self._publish: Any = redis.register_script(_PUBLISH)
         self._chooser = Chooser(queue, clock, {name: command.lanes for name, command in ALL.items()})
 
@@ -80,23 +81,30 @@ class QueueRelay:
         self._chooser.returned(rows)
 
     async def run_once(self, connection: Connection) -> Pass:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.xlen(self._stream)
-        pipeline.get(self._epoch_key)
-        length, epoch = await pipeline.execute()
-        forgot = (epoch or b"").decode() != self._epoch
-        room = min(self.window.room(length, self._clock.monotonic_s()), MAX_PICK)
+        self._forgot = False
+        room = min(self.window.sure_room(self._clock.monotonic_s()) or await self._room(), MAX_PICK)
         if room <= 0:
-            return Pass(0, self.window.full_wait_s(), full=True, forgot=forgot)
+            return Pass(0, self.window.full_wait_s(), full=True, forgot=self._forgot)
         if self._chooser.paused:
-            return Pass(0, POLL_S, forgot=forgot)
+            return Pass(0, POLL_S, forgot=self._forgot)
         now_us = self._clock.now_us()
         await self._chooser.look(connection, now_us)
         published = await self._publish_next(connection, room, now_us)
         if published == room:
-            return Pass(published, self.window.full_wait_s(), full=True, forgot=forgot)
+            return Pass(published, self.window.full_wait_s(), full=True, forgot=self._forgot)
         wait_s = await self._idle_wait_s(connection) if self._chooser.is_still else 0.0
-        return Pass(published, wait_s, forgot=forgot)
+        return Pass(published, wait_s, forgot=self._forgot)
+
+    async def _room(self) -> int:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.xlen(self._stream)
+        pipeline.get(self._epoch_key)
+        length, epoch = await pipeline.execute()
+        self._meet(epoch)
+        return self.window.room(length, self._clock.monotonic_s())
+
+    def _meet(self, epoch: bytes | None) -> None:
+        self._forgot = self._forgot or (epoch or b"").decode() != self._epoch
 
     async def _publish_next(self, connection: Connection, room: int, now_us: int) -> int:
         chosen = await self._chooser.choose(connection, room, now_us)
@@ -106,7 +114,9 @@ class QueueRelay:
         strike("relay.dispatched")
         entries = [part for job in marked for part in (SOLO if job.crashes >= SUSPECT_CRASHES else JOB, job.id)]
         if entries:
-            self.window.added(await self._publish(keys=[self._stream], args=entries))
+            length, epoch = await self._publish(keys=[self._stream, self._epoch_key], args=entries)
+            self._meet(epoch)
+            self.window.added(length)
         return len(chosen)
 
     async def _idle_wait_s(self, connection: Connection) -> float:

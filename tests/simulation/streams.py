@@ -170,7 +170,11 @@ class SimRedis:
 
         async def publish(keys, args):
             pairs = list(zip(args[::2], args[1::2], strict=True))
-            return await self._say("xadd", lambda: self._server.add(keys[0], pairs), note=pairs)
+
+            def operate():
+                return [self._server.add(keys[0], pairs), (self._server.keys.get(keys[1]) or "").encode()]
+
+            return await self._say("xadd", operate, note=pairs)
 
         return publish
 

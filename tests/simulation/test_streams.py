@@ -29,7 +29,7 @@ class Real:
         self._client.close()
 
     def add(self, values):
-        length = self._publish(keys=[NAME], args=[part for pair in values for part in pair])
+        length, _ = self._publish(keys=[NAME, f"{NAME}:epoch"], args=[part for pair in values for part in pair])
         for entry, _ in self._client.xrange(NAME):
             if entry not in self._numbers:
                 self._numbers[entry] = len(self._numbers) + 1

@@ -20,7 +20,12 @@ def test_the_size_stays_within_its_bounds_whatever_is_seen(seen, slots):
         assert window.size >= min(slots, MOST)
         assert window.rate >= 0
         assert 0 < window.full_wait_s() <= HORIZON_S
+        assert window.sure_room(now_s) in (0, room)
         window.added(length + added)
+        sure = window.sure_room(now_s)
+        assert sure == 0 or sure == window.size - length - added >= window.size // 2
+        assert window.sure_room(now_s + 1) == 0
+        assert window.sure_room(now_s - 1) == 0
 
 
 @given(st.integers(200, 50_000))
