@@ -7,6 +7,7 @@ too long costs the exit code, not the others. `plots` draws the newest results a
 
 import argparse
 import asyncio
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,7 @@ def main() -> int:
     options = {"rounds": given.rounds, "quick": given.quick, "scale": vars(chosen)}
     path = report.fresh()
     stage = Stage()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: with everything that it started
     failed = True
     try:
         stage.open()
