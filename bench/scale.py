@@ -27,6 +27,6 @@ def scale(*, rounds: int, quick: bool) -> Scale:
         return Scale(rounds)
     return Scale(
         rounds, deliveries=2_000, noops=5_000, accepts=4_000, open_loop_s=3.0, waiting=100_000, dead_rows=30_000,
-        flat_jobs=5_000, contest=4_000, burden=1_000, backlog=20_000, lanes=1_000, idle_s=4.0, past_jobs=100_000,
+        flat_jobs=5_000, contest=4_000, burden=3_000, backlog=20_000, lanes=1_000, idle_s=4.0, past_jobs=100_000,
         past_attempts=300_000,
     )  # fmt: skip
