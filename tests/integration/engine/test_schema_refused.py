@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from services.api.app import create_app
+from services.api.schema import OWNER
 from services.api.settings import ApiSettings
 from shared.db.engine import Database
 from shared.ledger.schema import LEDGER
@@ -24,8 +25,8 @@ from tests.integration.http.places import Place, client_of, expect_problem, plac
 
 __all__ = ["place"]
 NEWER = "0099"
-HEAD = f"{LEDGER.newest:04d}"
-HEAD = f"{LEDGER.newest:04d}"
+HEADS = {each.name: f"{each.newest:04d}" for each in (LEDGER, OWNER)}
+HEAD = HEADS["ledger"]
 
 
 async def set_version(database: Database, owner: str, version: str) -> None:
@@ -59,7 +60,7 @@ async def test_an_app_says_so_and_serves_nothing(place: Place, owner: str, monke
         assert refused.headers["retry-after"]
         assert await place.rows("SELECT id FROM job") == []
         assert (await client.get("/healthz")).status_code == 200, "a restart would not bring the schema"
-        await set_version(place.database, owner, HEAD if owner == "ledger" else "0001")
+        await set_version(place.database, owner, HEADS[owner])
         await answering(client, "/readyz", 200)
         assert (await client.get("/v1/jobs")).status_code == 200
 
