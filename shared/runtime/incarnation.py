@@ -94,7 +94,7 @@ class WorkerLife:
             self._slot.occupy(self.incarnation)
         self._beat = Beat(self._resources.settings, self.incarnation, on_lost=on_lost, on_running=on_running)
         self._beat.start()
-        self._resources.waker.wake(self.queue)
+        self._resources.waker.changed(self.queue)  # there are more slots now
         log.info("incarnation_begun", queue=self.queue, incarnation=self.incarnation, capacity=self.capacity)
         return self.incarnation
 

@@ -52,12 +52,13 @@ class RelayProcess:
         self._relays: dict[str, QueueRelay] = {}
         self._deaths: set[str] = set()
         self._changes: set[str] = set()
+        self._look = asyncio.Event()  # at who lives: there may be more slots
         self._news: set[str] = set()
         self._freed: set[str] = set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_forever("rescuer", self._rescue, self._stop))
+            group.create_task(run_forever("rescuer", self._rescue, self._stop, nudge=self._look))
             group.create_task(run_forever("wake", self._listen, self._stop))
             group.create_task(run_forever("cron", self._cron, self._stop))
             for queue in self._queues:
@@ -89,6 +90,8 @@ class RelayProcess:
                 return  # or else each end of a job in a lane would cost a pass
         else:
             self._news.add(queue)
+        if word == CONFIG:
+            self._look.set()
         if word in (DEATH, CONFIG):
             (self._deaths if word == DEATH else self._changes).add(queue)
             self._urgent[queue].set()

@@ -10,6 +10,7 @@ LEAST = 16
 MOST = 10_000
 _FASTEST_S = 0.005
 _SLOWEST_S = 0.1
+_SLOWER = 1.3  # a window that was emptied just after a look stands empty for less than a third of the time that took
 
 
 class Window:
@@ -18,11 +19,15 @@ class Window:
         self.rate = 0.0  # ids claimed a second, smoothed
         self._left = 0
         self._seen_s: float | None = None
+        self._filled = 0  # added since it was last seen empty
+        self._filled_s = 0.0
+        self._emptied = 0  # fills in a row that were taken within the horizon
+        self._grown = 0
         self._wait_s = _FASTEST_S
 
     @property
     def size(self) -> int:
-        return min(MOST, max(LEAST, self.slots, int(self.rate * HORIZON_S)))
+        return min(MOST, max(LEAST, self.slots, int(self.rate * HORIZON_S), self._grown))
 
     def room(self, length: int, now_s: float) -> int:
         """Ids that may be added now, given the stream's length. Learns the drain from what went since last time."""
@@ -31,9 +36,24 @@ class Window:
             elapsed_s = max(now_s - self._seen_s, 0.001)
             weight = min(1.0, elapsed_s / 0.25)
             self.rate += weight * (gone / elapsed_s - self.rate)
-            self._wait_s = _FASTEST_S if gone else min(_SLOWEST_S, self._wait_s * 2)
+            self._wait_s = _FASTEST_S if gone else min(_SLOWEST_S, self._wait_s * _SLOWER)
         self._left, self._seen_s = length, now_s
+        self._grow(length, now_s)
         return self.size - length
+
+    def _grow(self, length: int, now_s: float) -> None:
+        """Twice as much when it was taken whole within the horizon: a rate cannot show more than was there to take.
+
+        Twice in a row, because the first time idle slots may have taken it, which will not come again soon.
+        """
+        if self._filled and now_s - self._filled_s > HORIZON_S:
+            self._emptied = self._grown = 0
+        elif self._filled and length == 0:
+            self._emptied += 1
+            if self._emptied > 1 and self._filled >= self.size:
+                self._grown = min(MOST, 2 * self.size)
+        if length == 0:
+            self._filled = 0
 
     def sure_room(self, now_s: float) -> int:
         """Ids that surely fit, without asking: nobody else adds, so the length is at most what it was. 0: ask."""
@@ -44,6 +64,9 @@ class Window:
 
     def added(self, length: int) -> None:
         """The stream's length after our own additions."""
+        if not self._filled:
+            self._filled_s = self._seen_s or 0.0
+        self._filled += max(0, length - self._left)
         self._left = length
 
     def full_wait_s(self) -> float:

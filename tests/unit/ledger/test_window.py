@@ -37,7 +37,35 @@ def test_a_steady_drain_is_learned_and_gives_a_horizon_of_room(rate):
         now_s += step_s
         window.room(0, now_s)
     assert 0.9 * rate <= window.rate <= 1.1 * rate
-    assert window.size <= max(LEAST, min(MOST, 1.1 * rate * HORIZON_S))
+    assert window.size <= max(2 * LEAST, min(MOST, 1.1 * rate * HORIZON_S))
+
+
+def test_a_window_that_is_taken_whole_grows_at_once():
+    window, now_s, sizes = Window(), 0.0, []
+    window.slots = 200
+    for _ in range(8):
+        room = window.room(0, now_s)
+        sizes.append(room)
+        window.added(room)
+        now_s += 0.02
+    assert sizes[:2] == [200, 200]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] >= 5_000
+
+
+def test_idle_slots_that_take_one_window_whole_are_given_no_larger_one():
+    window, now_s = Window(), 0.0
+    window.slots = 200
+    window.added(window.room(0, now_s))
+    now_s += 0.01
+    assert window.room(0, now_s) == 200  # all slots were free, and have taken it
+    window.added(200)
+    for _ in range(100):
+        now_s += 0.05
+        assert window.room(200, now_s) <= 200
+    assert window.room(0, now_s + 0.01) <= 400  # they have ended
+    window.added(200)
+    assert window.size == 200 or window.rate > 2_000
 
 
 def test_a_queue_of_long_jobs_keeps_the_window_at_the_slots():
@@ -54,7 +82,7 @@ def test_a_queue_of_long_jobs_keeps_the_window_at_the_slots():
 def test_a_full_window_is_left_alone_longer_while_nothing_moves_and_watched_once_it_does():
     window, now_s, waits = Window(), 0.0, []
     window.room(100, now_s)
-    for _ in range(8):
+    for _ in range(14):
         now_s += 0.01
         window.room(100, now_s)
         waits.append(window.full_wait_s())
