@@ -104,10 +104,9 @@ async def hot(stage: Stage, resources: Resources, count: int) -> dict[str, Any]:
     database, incarnation = resources.database, new_id("inc")
     now_us = database.clock.now_us()
     await born(database, incarnation, queue=QUEUE, role="bench", host="bench", pid=0, capacity=0, now_us=now_us)
-    relaying, began = Meter({"backends": await backends(resources)}), time.perf_counter()
+    began = time.perf_counter()
     ids = await dispatch(resources, count)
     relay_us = (time.perf_counter() - began) * 1e6 / count
-    relay_cpu_us = relaying.per_job_us(count)["backends"]
     meter = Meter({"servers": stage.server_pids, "backends": await backends(resources)})
     claim_s = record_s = 0.0
     for at in range(0, count, BATCH):
@@ -128,7 +127,6 @@ async def hot(stage: Stage, resources: Resources, count: int) -> dict[str, Any]:
         **walls,
         "hot_us": walls["claim_us"] + walls["record_us"],
         "hot_cpu_us": cpu_us["backends"],
-        "relay_cpu_us": relay_cpu_us,
         "hot_servers_cpu_us": cpu_us["servers"],
     }
 
