@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+_UNPRINTED = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 console = Console()
 Json = Annotated[bool, typer.Option("--json", help="one line of JSON")]
 
@@ -38,24 +40,33 @@ def counts(answer: Mapping[str, Any]) -> None:
 
 def job(document: Mapping[str, Any]) -> None:
     """One job, as a person wants it: state first, then every attempt with its error."""
-    console.print(f"[bold]{document['id']}[/]  {document['task']}  [bold]{document['state']}[/]")
+    console.print(f"[bold]{escape(document['id'])}[/]  {escape(document['task'])}  [bold]{document['state']}[/]")
     for name in ("queue", "lane", "created_at", "run_at", "finished_at"):
         if document.get(name):
-            console.print(f"  {name}: {document[name]}")
+            line(f"  {name}: {document[name]}")
     if document.get("waiting_for"):
         reason = dict(document["waiting_for"])
         words = ", ".join(f"{name} {value}" for name, value in reason.items() if name != "kind")
-        console.print(f"  waiting for: {reason['kind'].replace('_', ' ')}" + (f" ({words})" if words else ""))
-    console.print("  args:", document.get("args"))
+        line(f"  waiting for: {reason['kind'].replace('_', ' ')}" + (f" ({words})" if words else ""))
+    line(f"  args: {document.get('args')}")
     if document.get("result") is not None:
-        console.print("  result:", document["result"])
+        line(f"  result: {document['result']}")
     for attempt in document.get("attempts", []):
         error = attempt.get("error")
         words = f"  {error['type']}: {error['message']}" if error else ""
-        console.print(f"  #{attempt['number']} {attempt['outcome'] or 'running'} {attempt['started_at']}{words}")
+        line(f"  #{attempt['number']} {attempt['outcome'] or 'running'} {attempt['started_at']}{words}")
+
+
+def line(words: str) -> None:
+    """What others wrote, as it is: brackets are no markup here, and nothing of it is obeyed by the terminal."""
+    console.print(printable(words), markup=False, highlight=False)
+
+
+def printable(words: str) -> str:
+    return words.translate(_UNPRINTED)
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return f"{value.get('type', '')}: {value.get('message', '')}"[:80]
-    return "" if value is None else str(value)
+        return printable(f"{value.get('type', '')}: {value.get('message', '')}"[:80]).replace("\n", " ")
+    return "" if value is None else printable(str(value))

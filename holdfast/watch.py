@@ -26,7 +26,6 @@ from shared.runtime.sse import Event, Reader
 PATIENCE_S = 60.0
 RECONNECT_S = 1.0
 _AWAY = (429, 502, 503, 504)
-_UNPRINTED = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def events_of(client: Client, job: str) -> Iterator[Event]:
@@ -98,7 +97,7 @@ def _bar(client: Client, job: str) -> str:
 
 
 def _output(output: dict[str, Any]) -> None:
-    text = output["text"].translate(_UNPRINTED)
+    text = show.printable(output["text"])
     if not output["offset"] and not text:  # somebody else has begun anew
         text = f"\n--- attempt {output['attempt']} begins anew ---\n"
     sys.stdout.write(text)
