@@ -14,7 +14,7 @@ from shared.ledger.states import Failure, Transition
 from shared.ledger.store_record import Recorded, is_one_statement
 from shared.ledger.store_record import record as write
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
-from shared.transport.wake import FREED, Wake
+from shared.transport.wake import CONFIG, FREED, WORK, Wake
 
 WAITING_MOST = 5_000
 PATIENCE_S = 24 * 3600.0
@@ -64,7 +64,9 @@ class Recorder:
             log.warning("stale_write_refused", job=held.id, fence=held.fence)
             return
         if transition.state == "ready":
-            self._wake(self._queue)  # the relay sleeps until the next run_at that it knows
+            # The relay sleeps until the next run_at that it knows. One that is back in its old place stands before all
+            # that the relay looks for: it must look at everything again.
+            self._wake(self._queue, CONFIG if transition.run_at is None else WORK)
         elif held.lane is not None:
             self._wake(self._queue, FREED)
         jobs_ended(held.task, transition.outcome or "released").inc()

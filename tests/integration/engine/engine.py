@@ -7,6 +7,7 @@ Only the worker's life is a small one of the tests': the real one beats from a t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from shared.transport.pump import Pump
 
 QUEUE = "lab"
 WAIT_S = 20.0  # of anything; an idle machine needs milliseconds
+RECONCILE_S = 5.0  # what is told reaches the relay long before it would look by itself
 
 
 class Do(Command):
@@ -67,6 +69,13 @@ class Brief(Do):
 
 COMMANDS = command_table(Do, Again, Brief)
 Handler = Callable[..., Awaitable[Any]]
+
+
+@asynccontextmanager
+async def within(limit_s: float) -> AsyncIterator[None]:
+    began_s = time.monotonic()
+    yield
+    assert time.monotonic() - began_s < limit_s
 
 
 class SmallLife:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +14,7 @@ from shared.ledger.store_accept import new_job
 from shared.ledger.store_dead import cancel_job
 from shared.transport.enqueue import enqueue, enqueue_all
 from shared.transport.names import stream
-from tests.integration.engine.engine import QUEUE, Again, Do, Engine
-
-RECONCILE_S = 5.0  # what is told reaches the relay long before it would look by itself
+from tests.integration.engine.engine import QUEUE, RECONCILE_S, Again, Do, Engine, within
 
 
 async def limit(engine: Engine, lane: str = "x", **policy: Any) -> None:
@@ -47,13 +43,6 @@ async def resume(engine: Engine, lane: str | None = None) -> None:
 
 async def sleepy(_: Do) -> None:
     await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def within(limit_s: float) -> AsyncIterator[None]:
-    began_s = time.monotonic()
-    yield
-    assert time.monotonic() - began_s < limit_s
 
 
 async def in_state(engine: Engine, ids: Iterable[str], state: str) -> None:
