@@ -1,12 +1,12 @@
-"""Jobs that all become due at one instant, and when the last of them was committed.
+"""A backlog that is let go at one instant, and when the last of its jobs was committed.
 
-They are accepted beforehand with a `run_at` in the near future: nothing is stopped, nothing warms up inside the
+The jobs are accepted, due at once, while their queue is paused: nothing is stopped, nothing warms up inside the
 measurement, and the relay finds a full backlog as it would after an outage.
 """
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import text
 
@@ -23,14 +23,14 @@ from shared.db.tx import open_tx
 from shared.kernel.clock import rfc3339
 from shared.kernel.ids import new_id
 from shared.ledger.store_accept import new_job
+from shared.ledger.store_pause import pause_queue, resume_queue
 from shared.runtime.addresses import AddressPolicy
 from shared.runtime.resources import Resources
-from shared.testing.lab import Noop
+from shared.testing.lab import QUEUE, Noop
 from shared.transport.enqueue import Accepted
 
 TENANT = "bench"
 DATA = {"asset_id": "ast_01jd0000000000000000000000", "job_id": "job_01jd0000000000000000000000", "note": "x" * 320}
-ACCEPTS_A_SECOND = 2_500  # far below what acceptance reaches, on a busy machine too
 LIMIT_S = 120.0
 _WORKERS = Statement(
     "bench_workers", "SELECT count(*) AS n FROM incarnation WHERE role = 'worker' AND tombstone IS NULL"
@@ -76,11 +76,11 @@ async def worker_ready(database: Database, workers: int = 1) -> None:
 
 
 async def noops(resources: Resources, count: int) -> int:
-    """Accept `count` no-ops; returns the instant at which all of them are due (µs)."""
-    now_us, due_us = _due(count)
-    jobs = [new_job(Noop(number=n), tenant=TENANT, now_us=now_us, run_at=due_us) for n in range(count)]
+    """Accept `count` no-ops for `drain`; returns their `run_at` (µs)."""
+    now_us = await _hold(resources, QUEUE)
+    jobs = [new_job(Noop(number=n), tenant=TENANT, now_us=now_us) for n in range(count)]
     await asyncio.gather(*(resources.acceptor.submit(Accepted(jobs[at : at + 100])) for at in range(0, count, 100)))
-    return due_us
+    return now_us
 
 
 async def endpoint(resources: Resources, url: str) -> Subscription:
@@ -95,29 +95,27 @@ async def endpoint(resources: Resources, url: str) -> Subscription:
 
 
 async def deliveries(resources: Resources, to: Subscription, count: int) -> int:
-    """Accept `count` events with one delivery each, in the webhooks service's own tables; returns when they are due."""
-    now_us, due_us = _due(count)
+    """Accept `count` events with one delivery each for `drain`; returns the deliveries' `run_at` (µs)."""
+    now_us = await _hold(resources, "webhooks")
     stamp = str(rfc3339(now_us))
 
     def planned() -> Accepted:
         event = new_event(
             new_id("evt"), "media.asset.processed.v1", DATA, tenant=TENANT, timestamp=stamp, now_us=now_us
         )
-        accepted = plan(event, [to])
-        return replace(accepted, jobs=[replace(job, run_at=due_us) for job in accepted.jobs])
+        return plan(event, [to])
 
     await asyncio.gather(*(resources.acceptor.submit(planned()) for _ in range(count)))
-    return due_us
+    return now_us
 
 
 async def drain(room: Room, resources: Resources, queue: str, due_us: int, count: int) -> Drained:
-    """Wait for the instant, then for the end; from the first claim to the last committed completion."""
+    """Let the queue go and wait for the end; from the first claim to the last committed completion."""
     database = resources.database
-    early_s = due_us / 1e6 - time.time()
-    if early_s < 0.05:
-        raise RuntimeError("accepting took longer than the jobs waited: lower ACCEPTS_A_SECOND")
-    await asyncio.sleep(early_s - 0.05)
     meter = Meter(room.groups())
+    async with resources.tx() as tx:
+        await resume_queue(tx, queue)
+    resources.waker.changed(queue)
 
     async def over() -> int:
         unfinished = await database.fetch(_UNFINISHED, {"queue": queue})
@@ -138,6 +136,10 @@ async def _scalar(database: Database, query: object, due_us: int) -> int:
         return int((await connection.execute(query, {"due": due_us})).scalar_one())  # type: ignore[call-overload]
 
 
-def _due(count: int) -> tuple[int, int]:
-    now_us = time.time_ns() // 1000
-    return now_us, now_us + 1_000_000 + count * 1_000_000 // ACCEPTS_A_SECOND
+async def _hold(resources: Resources, queue: str) -> int:
+    """Pause the queue; returns now (µs)."""
+    now_us = resources.database.clock.now_us()
+    async with resources.tx() as tx:
+        await pause_queue(tx, queue, TENANT, now_us)
+    resources.waker.changed(queue)
+    return now_us

@@ -5,13 +5,14 @@ receiver: events at 200/s through the HTTP app, the relay and the worker, to the
 straight to the receiver, which is the generator's and the network's own share.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import text
 
 from bench import backlog, stock
 from bench.figures import Figure, Outcome, column
-from bench.pace import pace, spread_ms
+from bench.pace import pace, percentile, spread_ms
 from bench.scale import Scale
 from bench.scenarios import Step, deliveries, drain
 from bench.scenarios.accept import PATH, event_body, key_header
@@ -21,7 +22,13 @@ from shared.testing.lab import QUEUE
 
 STARTS_A_SECOND, EVENTS_A_SECOND = 100.0, 200.0
 BOUNDS_MS = {"start": (3.0, 10.0), "arrival": (6.0, 30.0)}
-_STARTED = text("SELECT job_id, started_at FROM job_attempt WHERE started_at >= :since")
+_STARTED = text(
+    """
+    SELECT a.job_id, a.started_at, j.dispatched_at, j.claimed_at FROM job_attempt AS a JOIN job AS j ON j.id = a.job_id
+     WHERE a.started_at >= :since
+    """
+)
+STAGES = ("until it is durable", "until a pass of the relay begins", "pass, stream, read", "claim and its commit")
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
@@ -38,6 +45,7 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
     figures = [
         *pair("enqueue → start at 100/s", "start", BOUNDS_MS["start"]),
         *pair("durable → start at 100/s", "start_after_commit"),
+        *(Figure(f"of enqueue → start, p50: {stage}", column(rounds, "stages", stage), "ms") for stage in STAGES),
         *pair("stock taskiq: enqueue → start at 100/s", "stock"),
         *pair("accept → receiver at 200/s", "arrival", BOUNDS_MS["arrival"]),
         *pair("accept → answer at 200/s", "answer"),
@@ -73,18 +81,30 @@ async def start_round(
     jobs = (await stage.tool("bench.producer", *arguments, env=room.env()))["jobs"]
     since_us = min(intended_ns for _, intended_ns, _ in jobs) // 1000
 
-    async def started() -> dict[str, int] | None:
+    async def started() -> dict[str, Any] | None:
         async with resources.database.reader.connect() as connection:
-            found = {
-                row.job_id: row.started_at for row in (await connection.execute(_STARTED, {"since": since_us})).all()
-            }
+            found = {row.job_id: row for row in (await connection.execute(_STARTED, {"since": since_us})).all()}
         return found if all(job_id in found for job_id, *_ in jobs) else None
 
-    at_us = await until(started, "every job started", 30)
+    rows = await until(started, "every job started", 30)
+    at_us = {job_id: row.started_at for job_id, row in rows.items()}
     return {
+        "stages": _stages(jobs, rows),
         "start": spread_ms([at_us[job_id] / 1e3 - intended_ns / 1e6 for job_id, intended_ns, _ in jobs]),
         "start_after_commit": spread_ms([at_us[job_id] / 1e3 - durable_ns / 1e6 for job_id, _, durable_ns in jobs]),
         "pace": pace([durable_ns for _, _, durable_ns in jobs], [at_us[job_id] * 1000 for job_id, *_ in jobs]),
+    }
+
+
+def _stages(jobs: list[tuple[str, int, int]], rows: Mapping[str, Any]) -> dict[str, float]:
+    """Medians, in ms, of the ways between the instants that the generator and the ledger know."""
+    seen = [
+        (intended_ns / 1000, durable_ns / 1000, row.dispatched_at, row.claimed_at, row.started_at)
+        for row, intended_ns, durable_ns in ((rows[job_id], *times) for job_id, *times in jobs)
+    ]
+    return {
+        name: round(percentile([(instants[n + 1] - instants[n]) / 1000 for instants in seen], 0.5), 3)
+        for n, name in enumerate(STAGES)
     }
 
 

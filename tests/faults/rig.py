@@ -151,7 +151,11 @@ class Rig:
         await self.until(query, least, "workers")
 
     async def until_buried(self, least: int) -> None:
-        query = text("SELECT count(*) FROM incarnation WHERE tombstone LIKE 'lost: no beat%'")
+        """And their jobs given back: until then what they finish is still theirs, and nobody else's."""
+        query = text(
+            "SELECT count(*) FROM incarnation AS n WHERE n.tombstone LIKE 'lost: no beat%' "
+            "AND NOT EXISTS (SELECT 1 FROM job AS j WHERE j.incarnation = n.id AND j.state = 'running')"
+        )
         await self.until(query, least, "buried incarnations")
 
     async def until_logged(self, name: str, words: str, limit_s: float = 10.0) -> None:
