@@ -92,7 +92,7 @@ def publish_before_commit():
         due = await connection.fetch(_DUE, {"queue": self.queue, "now": now_us, "room": 16})
         if due:
             entries = [part for row in due for part in (SOLO if row["solo"] else JOB, row["id"])]
-            await self._publish(keys=[self._stream], args=entries)
+            await self._publish(keys=[self._stream, self._epoch_key], args=entries)
             await connection.fetch(_MARK, {"ids": [row["id"] for row in due], "now": now_us})
         return Pass(len(due), queue_relay.POLL_S)
 
@@ -199,11 +199,6 @@ def an_end_is_recorded_and_not_counted():
         return set()
 
     return mock.patch.object(store_record, "count_ends", nobody)
-
-
-def what_ended_here_is_taken_for_an_ambiguous_claim():
-    """Was a defect: a duplicated entry brought back what waited to be recorded, under the same fence."""
-    return mock.patch.object(recorder.Recorder, "unrecorded", frozenset())
 
 
 def nothing_taken_out():
