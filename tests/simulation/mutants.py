@@ -8,7 +8,7 @@ from unittest import mock
 from shared.db.sql import Statement
 from shared.ledger import rescue, store_claim, store_dispatch, store_lane, store_line, store_record
 from shared.runtime import beat, relay, ticker
-from shared.transport import attempt, lanes, pump, reconcile, recorder
+from shared.transport import attempt, lanes, pump, reconcile
 from shared.transport import relay as queue_relay
 from shared.transport.names import JOB, SOLO
 from shared.transport.reconcile import Reconciled, ensure_group

@@ -1,7 +1,8 @@
 """The simulation finds what it is for: a guard taken out is a promise broken within a bounded number of seeds.
 
 The bounds are generous, because any change of the world changes what a seed means. Guards that back each other up are
-taken out together; alone, they are listed below. What seeds meet too seldom has a test of its own (tests/unit/transport/test_claiming.py).
+taken out together; alone, they are listed below. What seeds meet too seldom has a test of its own:
+tests/unit/transport/test_claiming.py.
 """
 
 import pytest
