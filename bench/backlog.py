@@ -6,6 +6,7 @@ measurement, and the relay finds a full backlog as it would after an outage.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -94,18 +95,23 @@ async def endpoint(resources: Resources, url: str) -> Subscription:
     return Subscription(made.id, 3, given.timeout_s)
 
 
-async def deliveries(resources: Resources, to: Subscription, count: int) -> int:
-    """Accept `count` events with one delivery each for `drain`; returns the deliveries' `run_at` (µs)."""
+async def endpoints(resources: Resources, url: str, count: int) -> list[Subscription]:
+    """So many, each a lane of its own, behind one URL."""
+    return [await endpoint(resources, url) for _ in range(count)]
+
+
+async def deliveries(resources: Resources, to: Sequence[Subscription], count: int) -> int:
+    """Accept `count` events for `drain`, each to one of these in turn; returns the deliveries' `run_at` (µs)."""
     now_us = await _hold(resources, "webhooks")
     stamp = str(rfc3339(now_us))
 
-    def planned() -> Accepted:
+    def planned(number: int) -> Accepted:
         event = new_event(
             new_id("evt"), "media.asset.processed.v1", DATA, tenant=TENANT, timestamp=stamp, now_us=now_us
         )
-        return plan(event, [to])
+        return plan(event, [to[number % len(to)]])
 
-    await asyncio.gather(*(resources.acceptor.submit(planned()) for _ in range(count)))
+    await asyncio.gather(*(resources.acceptor.submit(planned(number)) for number in range(count)))
     return now_us
 
 

@@ -1,7 +1,8 @@
 """Durable webhook deliveries, end to end, beside a bare aiohttp client loop to the same receiver.
 
 Ours: events, links and jobs in the real tables, the real relay, one real webhooks worker, to the last committed
-completion. The bare loop runs with the concurrency that suits it best.
+completion: to twenty endpoints, and to a single one, whose lane lets fifty be under way. The bare loop runs with the
+concurrency that suits it best.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from shared.runtime.resources import open_resources
 
 BOUND = 0.50
 SLOTS = 200
+ENDPOINTS = 20
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
@@ -28,7 +30,7 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
     connections = await _best_concurrency(stage, str(body), scale.deliveries)
     rounds: list[dict[str, Any]] = []
     async with open_resources(room.settings) as resources:
-        to = await backlog.endpoint(resources, stage.receiver_url())
+        to = await backlog.endpoints(resources, stage.receiver_url(), ENDPOINTS)
         try:
             room.relay("webhooks")
             room.worker("services.webhooks.worker:create_broker", SLOTS)
@@ -39,8 +41,10 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
                 count = min(1_000, scale.deliveries) if warm else scale.deliveries
                 bare = await _bare(stage, str(body), count, connections)
                 ours = await _ours(stage, room, resources, to, count)
+                one = await _ours(stage, room, resources, to[:1], count)
                 if not warm:
-                    rounds.append({"bare": bare, "ours": ours, "ratio": ours["rate"] / bare["rate"]})
+                    ratios = {"ratio": ours["rate"] / bare["rate"], "one_ratio": one["rate"] / bare["rate"]}
+                    rounds.append({"bare": bare, "ours": ours, "one": one, **ratios})
         finally:
             room.leave()
     for row in rounds:
@@ -49,7 +53,9 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
         Figure(
             "durable deliveries ÷ bare aiohttp", column(rounds, "ratio"), bound=BOUND if kind == "postgres" else None
         ),
+        Figure("durable deliveries to one endpoint ÷ bare aiohttp", column(rounds, "one_ratio")),
         Figure("durable deliveries", column(rounds, "ours", "rate"), "/s"),
+        Figure("durable deliveries to one endpoint", column(rounds, "one", "rate"), "/s"),
         Figure("bare aiohttp client", column(rounds, "bare", "rate"), "/s"),
         Figure("CPU of a delivery: worker", column(rounds, "ours", "cpu_us", "worker"), "µs"),
         Figure("CPU of a delivery: relay", column(rounds, "ours", "cpu_us", "relay"), "µs"),

@@ -5,6 +5,7 @@ much: what it costs a job in CPU says more than the rate.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from bench import backlog
@@ -26,7 +27,7 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
     room = await stage.room(kind)
     rounds: list[dict[str, Any]] = []
     async with open_resources(room.settings) as resources:
-        to = await backlog.endpoint(resources, stage.receiver_url())
+        to = await backlog.endpoints(resources, stage.receiver_url(), deliveries.ENDPOINTS)
         for number in range(scale.rounds):
             row: dict[str, Any] = {what: {} for what in BROKERS}
             for what, workers in turns(SIDES, number):
@@ -45,7 +46,7 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
 
 
 async def _round(
-    room: Room, resources: Resources, to: Subscription, what: str, workers: int, scale: Scale
+    room: Room, resources: Resources, to: Sequence[Subscription], what: str, workers: int, scale: Scale
 ) -> dict[str, Any]:
     queue, broker = BROKERS[what]
     room.relay(queue)
