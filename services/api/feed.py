@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +19,7 @@ from services.api.store_sync import Item, Position
 
 ITEMS_MOST = 1_000
 TEXT_MOST_CHARS = 500  # of an id, a cursor, a validator
+CURSOR_MOST_CHARS = 1_000  # as it stands in a URL
 DATA_MOST_BYTES = 64 * 1024
 RETRY_AFTER_MOST_S = 3600.0
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
@@ -70,12 +72,21 @@ def read_page(body: bytes) -> Page:
         raise FeedBroken("malformed", f"the feed's page is not one: {where}: {first['msg']}"[:300]) from None
     items = []
     for item in page.items:
-        data = None if item.deleted else orjson.dumps(item.data).decode()
+        data = None if item.deleted else _encoded(item)
         if data is not None and len(data) > DATA_MOST_BYTES:
             words = f"item {item.id[:100]} has {len(data)} characters of data, the limit is {DATA_MOST_BYTES}"
             raise FeedBroken("too_large", words)
         items.append(Item(item.id, item.version, data))
+    if len(quote(page.next_cursor or "", safe="")) > CURSOR_MOST_CHARS:
+        raise FeedBroken("malformed", f"the next cursor is longer than {CURSOR_MOST_CHARS} characters in a URL")
     return Page(items, page.next_cursor or None)
+
+
+def _encoded(item: _Item) -> str:
+    try:
+        return orjson.dumps(item.data).decode()
+    except TypeError as wrong:  # nested deeper than can be written again
+        raise FeedBroken("malformed", f"item {item.id[:100]}: {wrong}"[:300]) from None
 
 
 def conditions(position: Position) -> dict[str, str]:

@@ -45,11 +45,21 @@ def due_hours(now_us: int, keep_us: int, mark_us: int | None) -> Due:
     return Due(tuple(range(first_us, last_us, HOUR_US))[:HOURS_MOST], lost)
 
 
+def first_mark(now_us: int, keep_us: int) -> int:
+    """Where counting begins when nothing is left to count: after all that retention may have touched."""
+    touched_us = -(-purge_before(now_us, keep_us, None) // HOUR_US) * HOUR_US
+    return max((now_us - SETTLE_US) // HOUR_US * HOUR_US, touched_us)
+
+
 async def count_hours(database: Database, keep_finished_s: float) -> dict[str, Any]:
     """Count what is due; says how many hours, how many rows, and how many hours were lost to retention."""
     mark_us = await store.read_mark(database)
     due = due_hours(database.clock.now_us(), round(keep_finished_s * SECOND_US), mark_us)
     rows = counted = 0
+    if mark_us is None and not due.hours:  # retention leaves no hour whole, but waits for the mark once there is one
+        begin_us = first_mark(database.clock.now_us(), round(keep_finished_s * SECOND_US))
+        if await store.write_hour(database, begin_us - HOUR_US, [], seen=None, mark=begin_us):
+            mark_us = begin_us
     for hour_us in due.hours:
         async with looking(database) as connection:
             found = await count_ended(connection, hour_us, hour_us + HOUR_US)

@@ -144,18 +144,19 @@ class Llm:
         except TimeoutError:  # of the connection: our own limits come as cancellations until they leave `_stream`
             raise LlmFailed(f"no connection within {CONNECT_LIMIT_S:g} s") from None
         except _NETWORK as error:
-            raise LlmFailed(f"the request did not get through: {self._unkeyed(_said(error))}") from None
+            raise LlmFailed(f"the request did not get through: {self._said(error)}") from None
 
     async def _accepted(self, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status != 200:
-            words = f"the model's server answered {status}: {self._unkeyed(await _reason(response))}"
+            words = f"the model's server answered {status}: {await self._reason(response)}"
             if status in PASSING or status >= 500:
                 after = parse_retry_after(response.headers.get("Retry-After"), now_s=time.time(), max_s=WISH_MOST_S)
                 raise LlmFailed(words, after)
             raise LlmRefused(words, f"http_{status}")
         if response.content_type != sse.MEDIA_TYPE:
-            words = f"the model's server answered {response.content_type[:100]}, not {sse.MEDIA_TYPE}"
+            said = self._unkeyed(response.content_type)[:100]
+            words = f"the model's server answered {said}, not {sse.MEDIA_TYPE}"
             raise LlmRefused(words, "no_stream")
 
     async def _read(
@@ -168,36 +169,40 @@ class Llm:
                 for event in reader.feed(piece):
                     unended = 0
                     heard()
-                    if text := found.take(str(event.data)):
+                    if text := found.take(self._unkeyed(str(event.data))):
                         say(text)
                     if found.done or found.cut:
                         return
                 if unended > EVENT_LIMIT_BYTES or size > WIRE_LIMIT_BYTES:
                     raise LlmFailed("the stream is larger than any answer: an event without an end, or too many")
         except (Malformed, Interrupted) as wrong:
-            raise LlmFailed(f"the answer broke off: {self._unkeyed(str(wrong))}") from None
+            raise LlmFailed(f"the answer broke off: {wrong}") from None
         except _NETWORK as error:
-            raise LlmFailed(f"the connection was lost in the middle of the answer: {_said(error)}") from None
+            raise LlmFailed(f"the connection was lost in the middle of the answer: {self._said(error)}") from None
         raise LlmFailed("the connection ended before the answer did")
+
+    async def _reason(self, response: aiohttp.ClientResponse) -> str:
+        """What the error's body says, on one line; what cannot be read says nothing. The key goes before any cut."""
+        raw = b""
+        try:
+            while len(raw) < ERROR_LIMIT_BYTES and (piece := await response.content.read(ERROR_LIMIT_BYTES - len(raw))):
+                raw += piece
+        except (aiohttp.ClientError, OSError):
+            raw = b""
+        fallback = self._unkeyed(response.reason or "")
+        text = self._unkeyed(raw.decode("utf-8", "replace"))
+        try:
+            document: Any = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return words_of(text) or fallback
+        error = document.get("error", document) if isinstance(document, dict) else document
+        return words_of(error) or fallback
+
+    def _said(self, error: BaseException) -> str:
+        return self._unkeyed(" ".join((str(error) or type(error).__name__).split()))[:200]
 
     def _unkeyed(self, words: str) -> str:
         return words.replace(self._key, "***") if self._key else words
-
-
-async def _reason(response: aiohttp.ClientResponse) -> str:
-    """What the error's body says, on one line; what cannot be read says nothing."""
-    raw = b""
-    try:
-        while len(raw) < ERROR_LIMIT_BYTES and (piece := await response.content.read(ERROR_LIMIT_BYTES - len(raw))):
-            raw += piece
-    except (aiohttp.ClientError, OSError):
-        return response.reason or ""
-    try:
-        document: Any = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return words_of(raw.decode("utf-8", "replace")) or response.reason or ""
-    error = document.get("error", document) if isinstance(document, dict) else document
-    return words_of(error) or response.reason or ""
 
 
 def _let_go(response: aiohttp.ClientResponse, *, whole: bool) -> None:
@@ -209,10 +214,6 @@ def _let_go(response: aiohttp.ClientResponse, *, whole: bool) -> None:
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
     response.close()
-
-
-def _said(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:200]
 
 
 def _now_s() -> float:

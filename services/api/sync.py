@@ -6,7 +6,8 @@ Who reads the same feed at the same time finds the position moved, and stops. Bo
 of a page; a cursor that comes back is refused before its page is written.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from shared.runtime.resources import Resources
 from shared.transport.attempt import Attempt, Dead, Discard, Retry
 
 PAGES_MOST = 200  # of one run; the next tick goes on
+CURSOR_GONE = frozenset({400, 404, 410})  # of a page further on: the feed does not know the cursor any more
 TICK_US = 900 * SECOND_US  # of the command's schedule
 
 
@@ -51,19 +53,20 @@ async def sync(attempt: Attempt, resources: Resources, settings: ApiSettings) ->
         raise Dead(str(broken), kind=broken.kind) from None
     except EgressRefused as refused:
         raise Dead(refused.message, kind="egress") from None
-    except UNREACHED as failed:
-        words = f"the feed cannot be reached: {type(failed).__name__}: {failed}"[:300]
-        raise Retry(SyncFeed.retry.delay_s(attempt.number), words) from None
 
 
 async def _read_on(
     attempt: Attempt, resources: Resources, settings: ApiSettings, client: FeedClient
 ) -> dict[str, Any] | None:
     position = await read_position(resources.database, settings.sync_url)
-    tally, asked = Tally(), {position.cursor}
+    tally, asked, again = Tally(), {position.cursor}, False
     while tally.pages < PAGES_MOST and not attempt.is_stopping:
         given = conditions(position)
-        answer = await client.get(position.cursor, given)
+        answer = await _ask(client, position.cursor, given, attempt)
+        if answer.status in CURSOR_GONE and position.cursor and not again:
+            # The feed has forgotten where we were: from its beginning, where items that we have are not news.
+            position, asked, again = replace(position, cursor=""), {""}, True
+            continue
         if answer.status == 304 and given:
             return {"pages": tally.pages, "items": tally.items, "more": False}
         page = _judge(answer, attempt)
@@ -84,6 +87,14 @@ async def _read_on(
             return None
         position = then
     return {"pages": tally.pages, "items": tally.items, "more": True}
+
+
+async def _ask(client: FeedClient, cursor: str, given: Mapping[str, str], attempt: Attempt) -> Answer:
+    try:
+        return await client.get(cursor, given)
+    except UNREACHED as failed:
+        words = f"the feed cannot be reached: {type(failed).__name__}: {failed}"[:300]
+        raise Retry(SyncFeed.retry.delay_s(attempt.number), words) from None
 
 
 def _judge(answer: Answer, attempt: Attempt) -> Page:

@@ -2,7 +2,8 @@
 
 aiohttp's connector finds, makes and vets the connection, and its protocol parses what comes; its session, which costs
 more than both together (ADR 0015), is left out: what is sent is always one POST of bytes. The invariants: a connection
-goes back to the pool only when the whole answer came and the whole request left; of an answer's body at most one byte
+goes back to the pool only when the whole answer came and nothing of the request waits to be sent, and is used again
+only when nothing came meanwhile; of an answer's body at most one byte
 over the cap is read. Refuses header values that would begin another header.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
@@ -53,10 +55,7 @@ class Exchange:
     async def run(self, headers: Mapping[str, str], body: bytes, *, last: bool) -> None:
         """Send, and read the answer. `last`: the connection is not kept. Raises what `failures.EXPECTED` lists."""
         head = f"{self._route.head}{_lines(headers)}Content-Length: {len(body)}\r\n\r\n".encode()
-        connection = self._connection = await self._connector.connect(self._route.pattern, [], _NO_LIMIT)
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None or transport.is_closing():
-            raise aiohttp.ServerDisconnectedError
+        protocol, transport = await self._connect()
         if last:
             protocol.force_close()
         protocol.set_response_params(read_until_eof=True, auto_decompress=False)
@@ -70,9 +69,19 @@ class Exchange:
         self.answer = message
         self.complete = await self._read(content)
 
+    async def _connect(self) -> tuple[ResponseHandler, asyncio.Transport]:
+        while True:
+            connection = self._connection = await self._connector.connect(self._route.pattern, [], _NO_LIMIT)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None or transport.is_closing():
+                raise aiohttp.ServerDisconnectedError
+            if not protocol.should_close:
+                return protocol, transport
+            self.leave()  # something came while it was idle, and would be taken for the answer
+
     def leave(self) -> None:
         """Give the connection back, or end it: abruptly, because a mere close would go on flushing the upload."""
-        connection = self._connection
+        connection, self._connection = self._connection, None
         if connection is None:
             return
         transport = connection.transport

@@ -8,6 +8,7 @@ the connection is idle in the pool. aiohttp skips any number of them, and reads 
 from typing import Any, Final
 
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import _EXC_SENTINEL as _NO_CAUSE
 from aiohttp.http_exceptions import HttpProcessingError
 
 INFORMATIONAL_MAX: Final = 16
@@ -20,6 +21,13 @@ class BoundedHandler(ResponseHandler):
         """Once for each request, before its answer is read."""
         self._heads = 0
         super().set_response_params(**params)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
+        """Also of whoever reads the body: what is no HTTP after the head would be waited for until the deadline."""
+        super().set_exception(exc, exc_cause)
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(exc, exc_cause)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Once for each head, as soon as it is parsed."""

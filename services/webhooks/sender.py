@@ -109,6 +109,8 @@ class Sender:
         """POST `body`; every network outcome is an Answer. Raises only CancelledError, and RuntimeError unstarted."""
         if self._connector is None:
             raise RuntimeError("the sender is not started")
+        if "accept" not in headers:  # a tenant may say it better
+            headers = {"Accept": "*/*", **headers}
         crowded = self._gate.is_crowded(self._sockets_max)
         if crowded:
             headers = {**headers, "Connection": "close"}

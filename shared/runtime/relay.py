@@ -146,7 +146,7 @@ class RelayProcess:
             if done.forgot:
                 log.warning("redis_forgot", queue=relay.queue)
                 reconciled_s = float("-inf")
-            if relay.queue in self._freed and relay.waits_for_an_end:
+            if not done.full and relay.queue in self._freed and relay.waits_for_an_end:
                 continue  # said before the pass knew that it matters
             if done.wait_s > 0:
                 # A full window is looked at again soon; nudges about what waits behind it change nothing.

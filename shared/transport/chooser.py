@@ -102,6 +102,7 @@ class Chooser:
             await self._refill(connection, room - len(chosen))
             chosen += self.line.pick(room - len(chosen), lambda candidate: self.lanes.admit(candidate, now_us))
             await self._read_missing(connection)
+            await self._see_unheard_ends(connection, {candidate.id for candidate in chosen})
             if len(chosen) >= room or self.line.is_empty:
                 break
         for candidate in chosen:
@@ -202,6 +203,12 @@ class Chooser:
         watched = self.lanes.watched(WATCH_MOST)
         if watched:
             self._ended(await store_line.ended_of(connection, watched))
+
+    async def _see_unheard_ends(self, connection: Connection, chosen: set[str]) -> None:
+        """Of lanes that nobody waited for until now: no end of theirs was asked about. Not of what was just chosen."""
+        unlooked = set(self.lanes.unlooked(WATCH_MOST)) - chosen
+        if unlooked:
+            self._ended(await store_line.ended_of(connection, sorted(unlooked)))
 
     async def _read_missing(self, connection: Connection) -> None:
         """Read lanes whose jobs' turn came for the first time, and the heads of ordered ones."""

@@ -59,6 +59,8 @@ class Lanes:
         self._owner: dict[str, LaneId] = {}  # job → lane, of what is under way
         self._spent: set[LaneId] = set()
         self._full: OrderedDict[LaneId, None] = OrderedDict()  # those that somebody was held back by
+        self._looked: set[LaneId] = set()  # at whose jobs, in this pass
+        self._unlooked: set[LaneId] = set()  # full, as far as is known without a look
         self.unread: set[LaneId] = set()  # asked for, and not read from the ledger yet
         self.headless: set[LaneId] = set()  # ordered lanes whose oldest job is to be looked up
         self.late: dict[LaneId, int] = {}  # lane → when it has a token again
@@ -81,7 +83,7 @@ class Lanes:
         """Paused or full: nothing in it can start before that changes. A full one is watched from now on."""
         lane, row = self._lanes.get(name), self._rows.get(name)
         if lane is not None and lane.is_full:
-            self._full[name] = None
+            self._hold(name)
             return True
         return row is not None and row.paused
 
@@ -113,7 +115,7 @@ class Lanes:
             return False
         lane = self.lane(name, candidate.task)
         if lane.is_full:
-            self._full[name] = None
+            self._hold(name)
         if lane.paused or lane.is_full:
             return False
         if lane.policy.ordered and lane.head != candidate.id:
@@ -154,12 +156,29 @@ class Lanes:
     def watched(self, most: int) -> list[str]:
         """Jobs under way in lanes whose others wait for one of them to end; about `most`, of other lanes each time."""
         ids: list[str] = []
+        self._looked.clear()
+        self._unlooked.clear()
         for name in list(islice(self._full, most)):
             self._full.move_to_end(name)
+            self._looked.add(name)
             ids += self._lanes[name].under_way
             if len(ids) >= most:
                 break
         return ids
+
+    def unlooked(self, most: int) -> list[str]:
+        """Jobs under way, about `most`, of lanes that were found full since `watched`: they may have ended unheard."""
+        ids: list[str] = []
+        while self._unlooked and len(ids) < most:
+            name = self._unlooked.pop()
+            self._looked.add(name)
+            ids += self._lanes[name].under_way
+        return ids
+
+    def _hold(self, name: LaneId) -> None:
+        self._full[name] = None
+        if name not in self._looked:
+            self._unlooked.add(name)
 
     def open_late(self, now_us: int) -> list[LaneId]:
         """Lanes whose next token is there by now."""

@@ -36,7 +36,8 @@ class Window:
             elapsed_s = max(now_s - self._seen_s, 0.001)
             weight = min(1.0, elapsed_s / 0.25)
             self.rate += weight * (gone / elapsed_s - self.rate)
-            self._wait_s = _FASTEST_S if gone else min(_SLOWEST_S, self._wait_s * _SLOWER)
+            stands = bool(length) and not gone  # an empty stream says nothing of how soon a full one will drain
+            self._wait_s = min(_SLOWEST_S, self._wait_s * _SLOWER) if stands else _FASTEST_S
         self._left, self._seen_s = length, now_s
         self._grow(length, now_s)
         return self.size - length
@@ -46,7 +47,7 @@ class Window:
 
         Twice in a row, because the first time idle slots may have taken it, which will not come again soon.
         """
-        if self._filled and now_s - self._filled_s > HORIZON_S:
+        if now_s - self._filled_s > HORIZON_S:  # it was not taken in time, or there was nothing to take
             self._emptied = self._grown = 0
         elif self._filled and length == 0:
             self._emptied += 1

@@ -20,6 +20,7 @@ from services.api.lookup import source_of
 from services.api.settings import ApiSettings
 from shared.contracts.commands.api import CompletePrompt
 from shared.kernel.errors import NotFound, Overloaded, TooLarge
+from shared.kernel.logs import get_logger
 from shared.ledger.following import Seen
 from shared.runtime import sse
 from shared.runtime.bodies import Body, Text
@@ -31,6 +32,7 @@ from shared.runtime.watch import JobWatch
 from shared.transport.enqueue import enqueue
 
 LANE = "llm"
+log = get_logger(__name__)
 router = APIRouter(prefix="/prompts", tags=["prompts"], route_class=JsonRoute)
 
 
@@ -122,6 +124,9 @@ async def answered(
     try:
         watched = await watch.join(job_id, caller.key_id, eager=True)
     except Overloaded:
+        return None
+    except Exception as error:  # the prompt is accepted: whoever asked must hear of its job
+        log.warning("prompt_not_streamed", job=job_id, error=repr(error))
         return None
     if watched.gone:
         watch.leave(watched)

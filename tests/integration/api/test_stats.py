@@ -105,6 +105,17 @@ async def test_hours_of_a_downtime_are_made_up_for(place: Place, clock: ManualCl
     assert [row["completed"] for row in await counted(place)] == [1, 2, 3, 4, 5]
 
 
+async def test_hours_are_counted_however_soon_retention_comes(place: Place, clock: ManualClock) -> None:
+    """Nothing is whole at the first look: it sets the mark, for which retention waits from then on."""
+    keep_s = 1_800.0
+    assert (await count_hours(place.database, keep_s))["until"] == rfc3339(HOUR + HOUR_US)
+    await ended(place, 2, "completed", HOUR + HOUR_US + 1)
+    clock.advance(3600)
+    report = await count_hours(place.database, keep_s)
+    assert (report["hours"], report["lost"]) == (1, 0)
+    assert [row["completed"] for row in await counted(place)] == [2]
+
+
 async def test_hours_that_retention_has_been_at_keep_what_was_counted(place: Place, clock: ManualClock) -> None:
     await ended(place, 3, "completed", HOUR + 1)
     await count_hours(place.database, KEEP_S)

@@ -191,6 +191,44 @@ async def test_a_circle_of_cursors_ends(place: Place, feed: Feed) -> None:
 
 
 @on_one_database
+@pytest.mark.parametrize("status", [400, 404, 410])
+async def test_a_cursor_that_the_feed_has_forgotten_is_begun_again_once(place: Place, feed: Feed, status: int) -> None:
+    feed.pages = {"": ([item("a")], "old"), "old": ([], "old")}
+    await sync(place, feed)
+
+    async def forgetful(request: web.BaseRequest) -> web.Response:
+        if request.query.get("cursor") == "old":
+            return web.Response(status=status)
+        return web.json_response({"items": [item("a"), item("b")], "next_cursor": None})
+
+    feed.answer = forgetful
+    assert (await sync(place, feed))[0] == {"pages": 1, "items": 1, "more": False}
+    assert set(await stored(place)) == {"a", "b"}
+    feed.answer = answering(status)
+    _, left = await sync(place, feed)
+    assert left is not None
+    assert left.state == "dead"
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"items": [], "next_cursor": "ü" * 400},
+        {"items": [{"id": "a", "version": 1, "data": "DEEP"}], "next_cursor": None},
+    ],
+)
+async def test_a_page_that_cannot_be_gone_on_with_or_kept_is_a_dead_letter(
+    place: Place, feed: Feed, page: dict[str, Any]
+) -> None:
+    body = orjson.dumps(page).replace(b'"DEEP"', b'{"d":' + b'{"d":' * 300 + b"1" + b"}" * 301)
+    feed.answer = answering(200, body, Content_Type="application/json")
+    _, left = await sync(place, feed)
+    assert left is not None
+    assert (left.state, await place.rows("SELECT * FROM api_sync")) == ("dead", [])
+
+
+@on_one_database
 async def test_a_feed_without_end_is_left_until_the_next_time(
     place: Place, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -520,3 +520,40 @@ async def test_an_unstarted_or_closed_sender_says_so() -> None:
     await sender.close()
     with pytest.raises(RuntimeError, match="not started"):
         await sender.send("http://127.0.0.1/", b"", {}, 1)
+
+
+async def test_what_came_unasked_is_nobodys_answer(sender: Sender) -> None:
+    """A second answer to the first request, while the connection is idle: the next request takes another one."""
+    said = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(2)
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        if not said.is_set():
+            await asyncio.sleep(0.05)
+            writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            said.set()
+        await reader.read()
+
+    async with raw_receiver(talk) as port:
+        assert (await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)).status == 201
+        await said.wait()
+        await asyncio.sleep(0.05)  # it is in our socket by now
+        assert (await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)).status == 201
+
+
+async def test_a_body_that_stops_being_http_is_told_at_once(sender: Sender) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b"zz\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with raw_receiver(talk) as port:
+        answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 20)
+    assert (answer.status, answer.error, answer.body) == (200, "protocol", "hello")
+    assert answer.latency_ms < 10_000

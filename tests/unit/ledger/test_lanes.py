@@ -138,3 +138,21 @@ def test_every_job_that_a_lane_waits_for_is_looked_at_in_turn(count, limit, most
 
 def test_a_paused_lane_starts_nothing():
     assert not lanes(LanePolicy(), paused=True).admit(one(), NOW_US)
+
+
+def test_a_lane_that_nobody_waited_for_is_looked_at_once_when_it_is_found_full():
+    """The ends of its jobs were told while nobody listened: it may have been free for long."""
+    made = lanes(LanePolicy(concurrency=2))
+    assert made.admit(one(1), NOW_US)
+    assert made.admit(one(2), NOW_US)
+    assert made.watched(100) == []
+    assert made.unlooked(100) == []
+    assert not made.admit(one(3), NOW_US)
+    assert set(made.unlooked(100)) == {one(1).id, one(2).id}
+    assert not made.admit(one(3), NOW_US)
+    assert made.unlooked(100) == [], "in one pass, once"
+    assert set(made.watched(100)) == {one(1).id, one(2).id}
+    made.ended([one(1).id])
+    assert made.admit(one(3), NOW_US)
+    assert not made.admit(one(4), NOW_US)
+    assert made.unlooked(100) == [], "looked at when the pass began"

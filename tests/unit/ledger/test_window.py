@@ -40,6 +40,15 @@ def test_a_steady_drain_is_learned_and_gives_a_horizon_of_room(rate):
     assert window.size <= max(2 * LEAST, min(MOST, 1.1 * rate * HORIZON_S))
 
 
+def test_a_window_that_fills_after_an_idle_while_is_looked_at_soon():
+    window, now_s = Window(), 0.0
+    for _ in range(20):
+        now_s += 0.5
+        window.room(0, now_s)
+    window.added(window.room(0, now_s))
+    assert window.full_wait_s() < 0.01
+
+
 def test_a_window_that_is_taken_whole_grows_at_once():
     window, now_s, sizes = Window(), 0.0, []
     window.slots = 200
@@ -51,6 +60,11 @@ def test_a_window_that_is_taken_whole_grows_at_once():
     assert sizes[:2] == [200, 200]
     assert sizes == sorted(sizes)
     assert sizes[-1] >= 5_000
+    for _ in range(3):
+        now_s += 0.5
+        window.room(0, now_s)
+    window.rate = 0.0
+    assert window.size == 200, "who was fast an hour ago is given no more than its slots"
 
 
 def test_idle_slots_that_take_one_window_whole_are_given_no_larger_one():
