@@ -1,7 +1,7 @@
 """What the webhooks service holds in one process, beside the resources that every service has.
 
-Opened and closed by the app's lifespan; the sender's session starts with the first delivery, so a process that only
-serves HTTP has none.
+Opened and closed by the app's lifespan; the sender starts with the first delivery, so a process that only serves HTTP
+has no pool of connections.
 
 Which endpoints an event goes to is answered from memory: a query for each accepted event would cost as much as
 accepting it does. A tenant's enabled endpoints are at most `fresh_s` (a second) old; what is changed through this
