@@ -14,11 +14,29 @@ class Event(BaseModel):
 
 
 class Rendition(BaseModel):
+    """`kind` is image, video, audio or peaks; what has no sides has no `width`, what does not last no `duration_s`."""
+
     name: str
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
     format: str
     size_bytes: int
+    kind: str = "image"
+    duration_s: float | None = None
+
+
+class AssetAccepted(Event):
+    """`kind` is image, video or audio; `priority` interactive or bulk."""
+
+    type: ClassVar[str] = "media.asset.accepted.v1"
+
+    asset_id: str
+    job_id: str
+    kind: str
+    size_bytes: int
+    sha256: str
+    preset_set: str
+    priority: str
 
 
 class AssetProcessed(Event):
@@ -27,6 +45,7 @@ class AssetProcessed(Event):
     asset_id: str
     job_id: str
     renditions: tuple[Rendition, ...]
+    kind: str = "image"
 
 
 class AssetFailed(Event):
@@ -38,4 +57,4 @@ class AssetFailed(Event):
     message: str
 
 
-EVENTS: dict[str, type[Event]] = {event.type: event for event in (AssetProcessed, AssetFailed)}
+EVENTS: dict[str, type[Event]] = {event.type: event for event in (AssetAccepted, AssetProcessed, AssetFailed)}

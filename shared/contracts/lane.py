@@ -18,6 +18,7 @@ class LanePolicy(BaseModel):
     rate_per_s: float | None = Field(None, gt=0, le=100_000)  # starts, as a token bucket of `burst` tokens
     burst: int = Field(1, ge=1, le=100_000)
     ordered: bool = False  # one at a time, oldest first; a retrying head blocks, a dead or cancelled one does not
+    grouped: bool = Field(False, exclude=True)  # of a command: its lanes named `a:b` stand in the lane `a` together
 
     @property
     def limit(self) -> int | None:
@@ -44,6 +45,12 @@ class LanePolicy(BaseModel):
 
 
 FREE = LanePolicy()
+
+
+def group_of(name: str) -> str | None:
+    """The lane that one of a grouped command stands in, by its name; None when it stands alone."""
+    group, mark, _ = name.partition(":")
+    return group if mark and group else None
 
 
 def is_lane_name(text: str) -> bool:

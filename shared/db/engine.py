@@ -3,6 +3,8 @@
 SQLite has one writer connection per process; whoever writes takes it in turn, `BEGIN IMMEDIATE` always (a deferred
 transaction that turns into a writer fails at once when somebody else writes: 47,000 "database is locked" measured).
 PostgreSQL has two small pools: driver connections for the hot statements, SQLAlchemy's for transactions and reads.
+Every one of them is made by the driver from the whole URL, so that what it asks for (`sslmode=verify-full`, several
+hosts) holds for all.
 """
 
 import asyncio
@@ -23,30 +25,34 @@ from shared.kernel.clock import Clock, SystemClock
 from shared.kernel.errors import Misconfigured
 
 # By-key statements only: with an empty table's statistics a cached plan would scan what later holds a million rows.
-_HOT_SETTINGS = {
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-    "application_name": "holdfast",
-}
+# Said in the session and not as it starts: PgBouncer refuses a start with settings that it does not know.
+_HOT_SETTINGS = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+_NAME = {"application_name": "holdfast"}
 _BUSY_TIMEOUT_S = 10.0
 _COMMAND_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 5.0
 
 
 class Database:
-    def __init__(self, url: str, *, pool: int = 8, clock: Clock | None = None) -> None:
+    def __init__(
+        self, url: str, *, pool: int = 8, tx_cap_s: float = 1.0, clock: Clock | None = None,
+        command_limit_s: float | None = _COMMAND_TIMEOUT_S,
+    ) -> None:  # fmt: skip
+        """`command_limit_s` of one statement on PostgreSQL; None for what may take as long as it takes: a migration."""
         self.url = url
         self.clock: Clock = clock or SystemClock()
         self.dialect: Dialect = "sqlite" if url.startswith("sqlite") else "postgres"
+        self.tx_cap_s = tx_cap_s  # see shared.db.tx
         self._pool_size = pool
+        self._command_limit_s = command_limit_s
         self._postgres: asyncpg.Pool[Any] | None = None
         self._sqlite: aiosqlite.Connection | None = None
         self._writer = asyncio.Lock()
-        self.engine: AsyncEngine = _engine(url, self.dialect, pool, read_only=False)
-        self.reader: AsyncEngine = (
-            _engine(url, self.dialect, pool, read_only=True) if self.dialect == "sqlite" else self.engine
-        )
+        if self.dialect == "sqlite":
+            self.engine: AsyncEngine = _sqlite_engine(url, pool, read_only=False)
+            self.reader: AsyncEngine = _sqlite_engine(url, pool, read_only=True)
+        else:
+            self.engine = self.reader = _postgres_engine(url, pool, command_limit_s)
 
     async def open(self) -> None:
         """Connect; raises Misconfigured when a SQLite folder is missing, the driver's error when nobody answers."""
@@ -67,9 +73,10 @@ class Database:
             _driver_url(self.url),
             min_size=0,
             max_size=self._pool_size,
-            command_timeout=_COMMAND_TIMEOUT_S,
-            timeout=5.0,
-            server_settings=_HOT_SETTINGS,
+            command_timeout=self._command_limit_s,
+            timeout=_CONNECT_TIMEOUT_S,
+            server_settings=_NAME,
+            init=_set,
             reset=_keep,
             max_inactive_connection_lifetime=60.0,
         )
@@ -132,9 +139,11 @@ class Database:
     async def dedicated(self) -> AsyncIterator[Connection]:
         """A PostgreSQL session of one's own, outside the pool and closed at the end: what it locked is free then."""
         raw = await asyncpg.connect(
-            _driver_url(self.url), command_timeout=_COMMAND_TIMEOUT_S, timeout=5.0, server_settings=_HOT_SETTINGS
-        )
+            _driver_url(self.url), command_timeout=self._command_limit_s, timeout=_CONNECT_TIMEOUT_S,
+            server_settings=_NAME,
+        )  # fmt: skip
         try:
+            await _set(raw)
             yield _PostgresConnection(raw)
         finally:
             raw.terminate()
@@ -187,13 +196,18 @@ def _driver_url(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
-def _engine(url: str, dialect: Dialect, pool: int, *, read_only: bool) -> AsyncEngine:
-    if dialect == "postgres":
-        parsed = make_url(url).set(drivername="postgresql+asyncpg")
-        return create_async_engine(
-            parsed, pool_size=pool, max_overflow=pool, pool_pre_ping=True, pool_timeout=10,
-            connect_args={"command_timeout": _COMMAND_TIMEOUT_S, "timeout": 5.0},
-        )  # fmt: skip
+def _postgres_engine(url: str, pool: int, command_limit_s: float | None) -> AsyncEngine:
+    async def connect() -> Any:
+        """Not by SQLAlchemy, which hands a URL's query to the driver as arguments that it does not have."""
+        return await asyncpg.connect(_driver_url(url), command_timeout=command_limit_s, timeout=_CONNECT_TIMEOUT_S)
+
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect,
+        pool_size=pool, max_overflow=pool, pool_pre_ping=True, pool_timeout=10,
+    )  # fmt: skip
+
+
+def _sqlite_engine(url: str, pool: int, *, read_only: bool) -> AsyncEngine:
     engine = create_async_engine(
         make_url(url).set(drivername="sqlite+aiosqlite"),
         pool_size=pool if read_only else 1,
@@ -215,6 +229,10 @@ def _engine(url: str, dialect: Dialect, pool: int, *, read_only: bool) -> AsyncE
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+async def _set(raw: Any) -> None:
+    await raw.execute(_HOT_SETTINGS)
 
 
 async def _keep(_: Any) -> None:

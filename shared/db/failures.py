@@ -47,12 +47,11 @@ def _wraps_transient(error: DBAPIError) -> bool:
     return isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.Error)
 
 
-def is_unique_violation(error: BaseException) -> bool:
+def is_deadlock(error: BaseException) -> bool:
+    """PostgreSQL has rolled this transaction back, for certain, to let another one go on."""
     cause: BaseException | None = error.orig if isinstance(error, DBAPIError) else error
     while cause is not None:
-        if isinstance(cause, asyncpg.UniqueViolationError):
-            return True
-        if isinstance(cause, sqlite3.IntegrityError) and "UNIQUE" in str(cause):
+        if isinstance(cause, asyncpg.exceptions.DeadlockDetectedError):
             return True
         cause = cause.__cause__
     return False

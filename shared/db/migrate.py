@@ -31,6 +31,7 @@ class Owner:
     folder: Path
     oldest: int
     newest: int
+    links: tuple[tuple[str, str], ...] = ()  # tables and their columns that name jobs, for the audit
 
     @property
     def version_table(self) -> str:
@@ -115,6 +116,12 @@ async def schema_problems(database: Database, owners: Sequence[Owner]) -> list[s
         return await connection.run_sync(
             lambda each: [problem for owner in owners if (problem := judge(owner, _version(each, owner)))]
         )
+
+
+async def read_versions(database: Database, owners: Sequence[Owner]) -> dict[str, Version]:
+    """Owner's name → what the database says of it."""
+    async with database.reader.connect() as connection:
+        return await connection.run_sync(lambda each: {owner.name: _version(each, owner) for owner in owners})
 
 
 def judge(owner: Owner, found: Version) -> str | None:

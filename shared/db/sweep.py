@@ -30,7 +30,8 @@ class Sweep:
     """`look`: parameters `values`, `after_<column>` for each key column, and `limit`; it gives the key columns.
 
     `delete`: parameters `values`, rows of keys; it gives a row for each that went. `start` is below every key. `gone`
-    runs in the same transaction, with those rows, and says how many of which other tables went with them.
+    runs in the same transaction, with those rows, and says how many of which other tables went with them. `after` runs
+    once that is committed, with those rows: for what they made count elsewhere. Its time is the sweep's, too.
     """
 
     table: str
@@ -40,6 +41,7 @@ class Sweep:
     start: Key
     values: Mapping[str, Any]
     gone: Callable[[Connection, Sequence[Row]], Awaitable[Mapping[str, int]]] | None = None
+    after: Callable[[Sequence[Row]], Awaitable[None]] | None = None
 
 
 @dataclass
@@ -87,6 +89,8 @@ async def sweep_all(
             if step is not None:
                 for table, count in step.gone.items():
                     found.rows[table] = found.rows.get(table, 0) + count
+                if sweep.after is not None and step.went:
+                    await sweep.after(step.went)
                 if step.last is None:
                     break
                 cursor = step.last
@@ -98,6 +102,7 @@ async def sweep_all(
 @dataclass(frozen=True, slots=True)
 class _Step:
     gone: Mapping[str, int]
+    went: Sequence[Row]
     last: Key | None  # None: there was nothing after it
 
 
@@ -108,7 +113,7 @@ async def _batch(database: Database, sweep: Sweep, cursor: Key, limit: int) -> _
         async with asyncio.timeout(BATCH_LIMIT_S), database.transaction() as connection:
             found = await connection.fetch(sweep.look, {**sweep.values, **after, "limit": limit})
             if not found:
-                return _Step({}, None)
+                return _Step({}, (), None)
             keys: list[Key] = [tuple(row[name] for name in sweep.key) for row in found]
             went = await connection.fetch(sweep.delete, sweep.values, keys)
             gone = {sweep.table: len(went)}
@@ -116,4 +121,4 @@ async def _batch(database: Database, sweep: Sweep, cursor: Key, limit: int) -> _
                 gone.update(await sweep.gone(connection, went))
     except TimeoutError:
         return None
-    return _Step(gone, keys[-1] if len(keys) == limit else None)
+    return _Step(gone, went, keys[-1] if len(keys) == limit else None)

@@ -16,7 +16,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from shared.db.engine import Database
 from shared.db.sql import Row, Statement
 
-TX_CAP_S = 1.0
 current_tx: ContextVar["Tx | None"] = ContextVar("holdfast_tx", default=None)
 
 
@@ -48,13 +47,14 @@ class Tx:
 
 @asynccontextmanager
 async def open_tx(
-    database: Database, *, cap_s: float = TX_CAP_S, wake: Callable[[str], None] | None = None
+    database: Database, *, cap_s: float | None = None, wake: Callable[[str], None] | None = None
 ) -> AsyncIterator[Tx]:
-    """Commit when the block ends, roll back when it raises; TimeoutError past `cap_s` of wall time."""
+    """Commit when the block ends, roll back when it raises; TimeoutError past `cap_s` (the database's) of wall time."""
+    cap_s = database.tx_cap_s if cap_s is None else cap_s
     tx: Tx | None = None
     async with database.begin() as connection:  # noqa: SIM117
         # Nested, so that the cap ends the block and the rollback that follows is outside of it.
-        async with asyncio.timeout(cap_s), AsyncSession(bind=connection, expire_on_commit=False) as session:
+        async with _capped(cap_s), AsyncSession(bind=connection, expire_on_commit=False) as session:
             tx = Tx(session, database)
             token = current_tx.set(tx)
             try:
@@ -69,6 +69,17 @@ async def open_tx(
     if wake is not None:
         for queue in tx.touched:
             wake(queue)
+
+
+@asynccontextmanager
+async def _capped(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds) as cap:
+            yield
+    except TimeoutError as error:
+        if not cap.expired():
+            raise
+        raise TimeoutError(f"a transaction was open for {seconds:g} s, its cap, and was rolled back") from error
 
 
 @asynccontextmanager

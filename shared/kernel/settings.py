@@ -35,6 +35,7 @@ class CoreSettings(BaseSettings):
     wedged_s: float = Field(10.0, gt=0.2, le=300, description="an event loop silent for this long ends its process")
     unknown_task_patience_s: float = Field(900.0, ge=0, description="longer than a deploy takes")
     db_pool: int = Field(8, ge=2, le=100)
+    tx_cap_s: float = Field(1.0, ge=0.1, le=30, description="a transaction open for so long is rolled back")
     metrics_port: int | None = Field(None, ge=1, le=65_535, description="where a worker or relay shows its counters")
     fault_points: str = ""  # for fault tests only: see shared.kernel.faultpoints
 

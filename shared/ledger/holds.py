@@ -21,13 +21,23 @@ class LaneFacts:
     tat: int = 0
     under_way: int = 0  # dispatched or running
     head: str | None = None  # the oldest job that has not ended
+    held_until: int = 0
+    held_why: str | None = None  # one word of the service that holds it
+    ceiling: int | None = None
+    group: "LaneFacts | None" = None  # the lane that this one stands in; its `ordered` is not asked
+
+    @property
+    def limit(self) -> int | None:
+        own = self.policy.limit
+        return own if self.ceiling is None else min(self.ceiling, own or self.ceiling)
 
     def room(self, now_us: int) -> int | None:
         """How many more may start at this moment; None when nothing limits it."""
-        if self.paused_at is not None:
+        if self.paused_at is not None or self.held_until > now_us:
             return 0
-        limit, tokens = self.policy.limit, self.policy.tokens(self.policy.bounded(self.tat, now_us), now_us)
+        limit, tokens = self.limit, self.policy.tokens(self.policy.bounded(self.tat, now_us), now_us)
         rooms = ([] if limit is None else [max(0, limit - self.under_way)]) + ([] if tokens is None else [tokens])
+        rooms += [room] if self.group is not None and (room := self.group.room(now_us)) is not None else []
         return min(rooms, default=None)
 
 
@@ -72,8 +82,9 @@ def _served(job: JobFacts) -> dict[str, Any]:
 def _paused(job: JobFacts) -> dict[str, Any] | None:
     if job.queue_paused_at is not None:
         return {"kind": "paused", "what": "queue", "since": job.queue_paused_at}
-    if job.lane is not None and job.lane.paused_at is not None:
-        return {"kind": "paused", "what": "lane", "since": job.lane.paused_at}
+    for lane in _lanes(job):
+        if lane.paused_at is not None:
+            return {"kind": "paused", "what": "lane", "since": lane.paused_at}
     return None
 
 
@@ -81,12 +92,19 @@ def _held(job: JobFacts) -> dict[str, Any] | None:
     lane = job.lane
     if job.state != "ready" or lane is None:
         return None
-    policy = lane.policy
-    if policy.ordered and lane.head not in (None, job.id):
+    for each in _lanes(job):
+        if each.held_until > job.now_us:
+            return {"kind": "held", "lane": each.name, "why": each.held_why, "until": each.held_until}
+    if lane.policy.ordered and lane.head not in (None, job.id):
         return {"kind": "ordered", "behind": lane.head}
-    if policy.limit is not None and lane.under_way >= policy.limit:
-        return {"kind": "lane", "lane": lane.name, "under_way": lane.under_way, "limit": policy.limit}
-    opens_at = policy.opens_at(policy.bounded(lane.tat, job.now_us))
-    if opens_at > job.now_us:
-        return {"kind": "rate", "lane": lane.name, "next_at": opens_at}
+    for each in _lanes(job):
+        if each.limit is not None and each.under_way >= each.limit:
+            return {"kind": "lane", "lane": each.name, "under_way": each.under_way, "limit": each.limit}
+        opens_at = each.policy.opens_at(each.policy.bounded(each.tat, job.now_us))
+        if opens_at > job.now_us:
+            return {"kind": "rate", "lane": each.name, "next_at": opens_at}
     return None
+
+
+def _lanes(job: JobFacts) -> list[LaneFacts]:
+    return [lane for lane in (job.lane, job.lane.group if job.lane else None) if lane is not None]

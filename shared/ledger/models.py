@@ -178,7 +178,11 @@ class Dedup(Table, table=True):
 
 
 class Lane(Table, table=True):
-    """One lane: its `own` limits over those of its jobs' command, and its token bucket, which the relay writes."""
+    """One lane: its `own` limits over those of its jobs' command, and its token bucket, which the relay writes.
+
+    Services say what goes beyond that: nothing of it starts before `held_until` (`held_why` is one word for people),
+    and no more than `ceiling` at once, however high the limit is.
+    """
 
     __tablename__ = "lane"
 
@@ -192,6 +196,9 @@ class Lane(Table, table=True):
     ordered: bool = False
     paused_at: int | None = Field(default=None, sa_column=Column(BigInteger))
     tat: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    held_until: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    held_why: str | None = None
+    ceiling: int | None = None
     updated_at: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
@@ -256,6 +263,18 @@ class CronTick(Table, table=True):
     tick_at: int = Field(sa_column=Column(BigInteger, primary_key=True))
     job_id: str | None = None
     missed: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+
+
+class ServedTask(Table, table=True):
+    """What the worker that began last says of a task: JSON Schema of its arguments, its retry policy as JSON."""
+
+    __tablename__ = "served_task"
+
+    task: str = Field(sa_column=Column(id_text(), primary_key=True))
+    queue: str
+    args_schema: str = Field(sa_column=Column(Text, nullable=False))
+    retry: str = Field(sa_column=Column(Text, nullable=False))
+    updated_at: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class ShadowTask(Table, table=True):

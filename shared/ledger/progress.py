@@ -63,22 +63,23 @@ class Throttle:
     def put(self, key: Key, report: Report) -> None:
         self._waiting[key] = report
 
-    def give_back(self, key: Key, report: Report) -> None:
-        """Its write failed: it waits again, unless its attempt has ended or has reported something newer."""
-        if key in self._written_s:
-            self._waiting.setdefault(key, report)
-
     def due(self, now_s: float) -> list[tuple[Key, Report]]:
-        """Take what may be written now, in the order of the jobs' ids, so that two writers lock rows in one order."""
+        """What may be written now, in the order of the jobs' ids, so that two writers lock rows in one order."""
         keys = sorted(key for key in self._waiting if self._due_s(key) <= now_s)
         self._written_s.update(dict.fromkeys(keys, now_s))
-        return [(key, self._waiting.pop(key)) for key in keys]
+        return [(key, self._waiting[key]) for key in keys]
+
+    def written(self, key: Key, report: Report) -> None:
+        """That one is in the ledger; a newer one still waits."""
+        if self._waiting.get(key) == report:
+            del self._waiting[key]
 
     def next_s(self) -> float | None:
         """When the next one is due; None when nothing waits."""
         return min((self._due_s(key) for key in self._waiting), default=None)
 
-    def waiting(self, key: Key) -> Report | None:
+    def rest(self, key: Key) -> Report | None:
+        """The newest report of this attempt that is not known to be in the ledger; it may be on its way."""
         return self._waiting.get(key)
 
     def forget(self, key: Key) -> Report | None:

@@ -13,6 +13,7 @@ from shared.ledger import states
 from shared.ledger.states import Claim, Transition
 from shared.ledger.store_claim import orphans, overdue
 from shared.ledger.store_record import record
+from shared.ledger.store_served import ServedTask, served_tasks
 
 BATCH = 500
 CRASH = "crash"  # a tombstone that begins with this word was set by somebody who knows that the process died
@@ -37,7 +38,9 @@ async def rescue(database: Database, commands: Mapping[str, type[Command]]) -> R
     while True:
         now_us = database.clock.now_us()
         lost = [_take_back(claim, now_us, tombstone) for claim, tombstone in await orphans(database, BATCH)]
-        late = [_expire(claim, now_us, commands) for claim in await overdue(database, now_us, BATCH)]
+        claims = await overdue(database, now_us, BATCH)
+        served = await served_tasks(database, {claim.task for claim in claims} - commands.keys())
+        late = [_expire(claim, now_us, commands, served) for claim in claims]
         transitions = lost + late
         if not transitions:
             return rescued
@@ -58,7 +61,9 @@ def _take_back(claim: Claim, now_us: int, tombstone: str) -> Transition:
     return states.lost(claim, now_us, tombstone)
 
 
-def _expire(claim: Claim, now_us: int, commands: Mapping[str, type[Command]]) -> Transition:
-    command = commands.get(claim.task)
-    delay_s = command.retry.delay_s(claim.attempt + 1) if command else 60.0
-    return states.overdue(claim, now_us, delay_s)
+def _expire(
+    claim: Claim, now_us: int, commands: Mapping[str, type[Command]], served: Mapping[str, ServedTask]
+) -> Transition:
+    """By the policy of its class, else of what its worker said, else of commands that say nothing."""
+    known = commands.get(claim.task) or served.get(claim.task) or Command
+    return states.overdue(claim, now_us, known.retry.delay_s(claim.attempt + 1))

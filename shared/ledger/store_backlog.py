@@ -6,11 +6,12 @@ several priorities, each priority may count the whole room. At most FLOWS_MOST f
 looked at, and about COUNT_MOST jobs counted: beyond that the number is a lower bound.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.contracts.commands import ALL
-from shared.contracts.lane import FREE
+from shared.contracts.lane import FREE, LanePolicy, group_of
 from shared.db.engine import Database
 from shared.db.reading import looking
 from shared.db.sql import Connection, Row, Statement
@@ -33,6 +34,13 @@ WAITING = Statement(
       FROM {{rows}} AS i
     """,
     rows={"flow": "text"},
+)
+IN_LINE = Statement(
+    "count_in_line",
+    """
+    SELECT count(*) AS count FROM (
+        SELECT 1 AS one FROM job WHERE queue = :queue AND state = 'ready' AND due LIMIT :most) AS waiting
+    """,
 )
 # On its way into line: the relay moves what has come to be due within moments.
 COMING = Statement(
@@ -80,6 +88,33 @@ async def read_backlog(database: Database, queue: str, now_us: int) -> Backlog:
     return Backlog(sum(count for count, _ in parts), oldest, paused_at)
 
 
+async def count_in_line(database: Database, queue: str, most: int) -> int:
+    """How many jobs of a queue wait in line; no more than `most` are counted."""
+    async with looking(database) as connection:
+        rows = await connection.fetch(IN_LINE, {"queue": queue, "most": most})
+    return int(rows[0]["count"])
+
+
+async def count_in_flows(database: Database, queue: str, flows: Sequence[str], most: int) -> int:
+    """The same of some flows, named `priority/tenant/lane`; of each, no more than `most` are counted."""
+    async with looking(database) as connection:
+        rows = await connection.fetch(WAITING, {"queue": queue, "most": most}, [(flow,) for flow in flows])
+    return sum(int(row["count"]) for row in rows)
+
+
+async def read_waiting(database: Database, queue: str) -> dict[tuple[int, str], int]:
+    """(priority, lane) → jobs that wait in line, over all tenants; bounded as the backlog is, and so a lower bound."""
+    found: Counter[tuple[int, str]] = Counter()
+    async with looking(database) as connection:
+        flows = await store_line.flows(connection, queue, "", FLOWS_MOST)
+        if flows:
+            most = max(1, COUNT_MOST // len(flows))
+            for row in await connection.fetch(WAITING, {"queue": queue, "most": most}, [(flow,) for flow in flows]):
+                priority, _, lane = row["flow"].split("/", 2)
+                found[int(priority), lane] += row["count"]
+    return dict(found)
+
+
 async def _in_line(connection: Connection, queue: str, now_us: int) -> list[tuple[int, int]]:
     """(runnable, oldest) of each flow."""
     flows = await store_line.flows(connection, queue, "", FLOWS_MOST)
@@ -89,10 +124,17 @@ async def _in_line(connection: Connection, queue: str, now_us: int) -> list[tupl
     rows = await connection.fetch(WAITING, {"queue": queue, "most": most}, [(flow,) for flow in flows])
     lanes = await _lanes(connection, queue, rows)
     found = []
+    left: dict[LaneId, int] = {}  # of the groups, for the lanes in them that have not been counted
     for row in rows:
-        lane = lanes.get(_lane_of(row["flow"]))
+        tenant, name = _lane_of(row["flow"])
+        lane = lanes.get((tenant, name))
         room = lane.room(now_us) if lane is not None else None
-        found.append((row["count"] if room is None else min(row["count"], room), row["oldest"]))
+        count = row["count"] if room is None else min(row["count"], room)
+        if lane is not None and lane.group is not None and (room := lane.group.room(now_us)) is not None:
+            group = (tenant, lane.group.name)
+            count = min(count, left.setdefault(group, room))
+            left[group] -= count
+        found.append((count, row["oldest"]))
     return found
 
 
@@ -101,19 +143,34 @@ async def _lanes(connection: Connection, queue: str, flows: Sequence[Row]) -> Ma
     tasks = {_lane_of(row["flow"]): row["task"] for row in flows if _lane_of(row["flow"])[1]}
     if not tasks:
         return {}
-    rows = {(row["tenant"], row["name"]): row for row in await store_lane.lanes(connection, queue, list(tasks))}
-    under_way: dict[LaneId, int] = {}
+    groups = {lane: (lane[0], group) for lane, task in tasks.items() if (group := _group(lane[1], task)) is not None}
+    names = sorted({*tasks, *groups.values()})
+    rows = {(row["tenant"], row["name"]): row for row in await store_lane.lanes(connection, queue, names)}
+    under_way: Counter[LaneId] = Counter()
     for row in await store_line.under_way(connection, queue):
-        key = (row["tenant"], row["lane"])
-        under_way[key] = under_way.get(key, 0) + 1
-    return {key: _facts(key, rows.get(key), task, under_way.get(key, 0)) for key, task in tasks.items()}
+        lane = (row["tenant"], row["lane"])
+        under_way[lane] += 1
+        if (group := _group(row["lane"], row["task"])) is not None:
+            under_way[(row["tenant"], f"{group}:")] += 1  # apart from what is in the lane of that name itself
+    found = {}
+    for lane, task in tasks.items():
+        group_row = rows.get(groups[lane]) if lane in groups else None
+        own = store_lane.default_in(group_row, _policy(task))
+        facts = store_lane.lane_facts(lane[1], rows.get(lane), own, under_way[lane])
+        if (group_id := groups.get(lane)) is not None:
+            count = under_way[(group_id[0], f"{group_id[1]}:")]
+            facts = replace(facts, group=store_lane.group_facts(group_id[1], rows.get(group_id), _policy(task), count))
+        found[lane] = facts
+    return found
 
 
-def _facts(lane: LaneId, row: Row | None, task: str | None, under_way: int) -> LaneFacts:
+def _policy(task: str | None) -> LanePolicy:
     command = ALL.get(task or "")
-    policy = (store_lane.own_policy(row) if row else None) or (command.lanes if command else FREE)
-    paused_at, tat = (row["paused_at"], row["tat"]) if row else (None, 0)
-    return LaneFacts(lane[1], policy, paused_at=paused_at, tat=tat, under_way=under_way)
+    return command.lanes if command else FREE
+
+
+def _group(lane: str, task: str | None) -> str | None:
+    return group_of(lane) if _policy(task).grouped else None
 
 
 def _lane_of(flow: str) -> LaneId:

@@ -36,17 +36,23 @@ DISCARD = Statement(
     """,
 )
 # A running job is asked: its worker is told and asks the ledger, and completion wins if it is first.
-CANCEL = Statement(
-    "cancel_job",
-    """
-    UPDATE job
+_CANCEL = """
        SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
            finished_at = CASE WHEN state = 'running' THEN finished_at ELSE CAST(:now AS bigint) END,
            cancel_requested_at = coalesce(cancel_requested_at, CAST(:now AS bigint)), unique_key = NULL,
            error_type = CASE WHEN state = 'running' THEN error_type ELSE 'Cancelled' END,
-           error_message = CASE WHEN state = 'running' THEN error_message ELSE 'cancelled on request' END
-     WHERE id = :id AND tenant = :tenant AND {guard:job.state} IN ('ready', 'dispatched', 'running')
-    RETURNING id, state, queue, lane, parent
+           error_message = CASE WHEN state = 'running' THEN error_message ELSE CAST(:words AS text) END
+"""
+_OPEN = "{guard:job.state} IN ('ready', 'dispatched', 'running')"
+_CANCELLED = "RETURNING job.id, job.state, job.queue, job.lane, job.parent"
+# Many are locked in the order of their ids first: two who cancel the same jobs do not wait for each other.
+CANCEL = Statement(
+    "cancel_jobs",
+    f"UPDATE job {_CANCEL} WHERE id {{any:ids}} AND tenant = :tenant AND {_OPEN} {_CANCELLED}",
+    postgres=f"""
+    WITH held AS MATERIALIZED (
+        SELECT id FROM job WHERE id {{any:ids}} AND tenant = :tenant AND {_OPEN} ORDER BY id FOR UPDATE)
+    UPDATE job {_CANCEL} FROM held WHERE job.id = held.id AND {_OPEN} {_CANCELLED}
     """,
 )
 # Guarded by the fence that was seen: what has been run in between is not what somebody looked at.
@@ -87,11 +93,22 @@ async def discard_jobs(connection: Connection, tenant: str, ids: Sequence[str], 
 
 async def cancel_job(connection: Connection, tenant: str, job_id: str, now_us: int) -> Cancelled | None:
     """None when it had ended, or the tenant has no such job."""
-    rows = await connection.fetch(CANCEL, {"id": job_id, "tenant": tenant, "now": now_us})
-    if not rows:
-        return None
+    return (await cancel_jobs(connection, tenant, [job_id], now_us)).get(job_id)
+
+
+async def cancel_jobs(
+    connection: Connection,
+    tenant: str,
+    ids: Sequence[str],
+    now_us: int,
+    *,
+    words: str = "cancelled on request",
+) -> dict[str, Cancelled]:
+    """Those of `ids` (at most DECIDE_LIMIT) that the tenant has and that had not ended; `words` say why."""
+    values = {"ids": sorted(ids), "tenant": tenant, "now": now_us, "words": words}
+    rows = await connection.fetch(CANCEL, values)
     await _count(connection, rows, now_us)
-    return Cancelled(rows[0]["state"], rows[0]["queue"], rows[0]["lane"])
+    return {row["id"]: Cancelled(row["state"], row["queue"], row["lane"]) for row in rows}
 
 
 async def _count(connection: Connection, rows: Sequence[Row], now_us: int) -> None:

@@ -33,12 +33,17 @@ UNDISPATCH = Statement(
 )
 
 
-DISPATCHED_IN_PAUSED_LANES = Statement(
-    "dispatched_in_paused_lanes",
-    """
-    SELECT j.id FROM job AS j JOIN lane AS l ON l.queue = j.queue AND l.tenant = j.tenant AND l.name = j.lane
-     WHERE j.queue = :queue AND j.state = 'dispatched' AND l.paused_at IS NOT NULL ORDER BY j.id LIMIT :limit
-    """,
+# A lane that a service holds holds those that stand in it; see `LanePolicy.grouped`.
+_STANDING_STILL = """
+    SELECT j.id FROM job AS j JOIN lane AS l ON l.queue = j.queue AND l.tenant = j.tenant AND l.name IN (j.lane, %s)
+     WHERE j.queue = :queue AND j.state = 'dispatched' AND j.lane IS NOT NULL
+       AND ((l.paused_at IS NOT NULL AND l.name = j.lane) OR l.held_until > :now)
+     ORDER BY j.id LIMIT :limit
+"""
+DISPATCHED_IN_STANDING_LANES = Statement(
+    "dispatched_in_standing_lanes",
+    _STANDING_STILL % "substr(j.lane, 1, instr(j.lane || ':', ':') - 1)",
+    postgres=_STANDING_STILL % "split_part(j.lane, ':', 1)",
 )
 
 
@@ -51,8 +56,10 @@ async def dispatched(connection: Connection, queue: str, limit: int) -> list[Row
     return list(await connection.fetch(DISPATCHED, {"queue": queue, "limit": limit}))
 
 
-async def dispatched_in_paused_lanes(connection: Connection, queue: str, limit: int) -> list[str]:
-    return [row["id"] for row in await connection.fetch(DISPATCHED_IN_PAUSED_LANES, {"queue": queue, "limit": limit})]
+async def dispatched_in_standing_lanes(connection: Connection, queue: str, now_us: int, limit: int) -> list[str]:
+    """Of lanes that are paused, or held beyond `now_us`."""
+    values = {"queue": queue, "now": now_us, "limit": limit}
+    return [row["id"] for row in await connection.fetch(DISPATCHED_IN_STANDING_LANES, values)]
 
 
 async def undispatch(connection: Connection, ids: Sequence[str], seen_us: int) -> Sequence[Row]:

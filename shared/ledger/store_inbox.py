@@ -4,7 +4,7 @@ Both walk `ix_job_alike`, which keeps the letters of one task and fingerprint to
 Every read is bounded by a name: a look at the groups by what it finds and counts, a batch by what it may take.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -93,7 +93,7 @@ async def dead_matching(connection: Connection, tenant: str, matching: Matching,
 
 
 async def edit_dead(
-    connection: Connection, tenant: str, ids: Sequence[str], packed: Callable[[str], str]
+    connection: Connection, tenant: str, ids: Sequence[str], packed: Callable[[str], Awaitable[str]]
 ) -> dict[str, str]:
     """Give those of `ids` that are dead what `packed(task)` says; returns the arguments that each had (JSON).
 
@@ -103,7 +103,7 @@ async def edit_dead(
     before = {row["id"]: row["args"] for row in rows}
     for task in sorted({row["task"] for row in rows}):
         chosen = sorted(row["id"] for row in rows if row["task"] == task)
-        await connection.fetch(_EDIT, {"ids": chosen, "tenant": tenant, "task": task, "args": packed(task)})
+        await connection.fetch(_EDIT, {"ids": chosen, "tenant": tenant, "task": task, "args": await packed(task)})
     return before
 
 

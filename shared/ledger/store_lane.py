@@ -5,9 +5,11 @@ has spent a token; without limits of its own, its jobs' command decides.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shared.contracts.lane import LanePolicy
 from shared.db.sql import Connection, Row, Statement
+from shared.ledger.holds import LaneFacts
 from shared.ledger.store_line import IN_LINE
 
 LaneId = tuple[str, str]  # (tenant, name)
@@ -16,7 +18,8 @@ _NAMED = {"tenant": "text", "name": "text"}
 LANES = Statement(
     "lanes",
     """
-    SELECT l.tenant, l.name, l.own, l.concurrency, l.rate_per_s, l.burst, l.ordered, l.paused_at, l.tat
+    SELECT l.tenant, l.name, l.own, l.concurrency, l.rate_per_s, l.burst, l.ordered, l.paused_at, l.tat,
+           l.held_until, l.held_why, l.ceiling
       FROM {rows} AS i JOIN lane AS l ON l.queue = :queue AND l.tenant = i.tenant AND l.name = i.name
     """,
     rows=_NAMED,
@@ -30,6 +33,21 @@ SPEND = Statement(
     """,
     rows={"queue": "text", **_NAMED, "tat": "bigint", "updated_at": "bigint"},
 )
+# What a service holds a lane to; never what people have set, and never its bucket.
+BOUND = Statement(
+    "lane_bound",
+    """
+    INSERT INTO lane (queue, tenant, name, own, burst, ordered, tat, held_until, held_why, ceiling, updated_at)
+    SELECT queue, tenant, name, FALSE, 1, FALSE, 0, held_until, held_why, ceiling, updated_at FROM {rows} AS i
+     WHERE true
+    ON CONFLICT (queue, tenant, name) DO UPDATE
+       SET held_until = excluded.held_until, held_why = excluded.held_why, ceiling = excluded.ceiling
+    """,
+    rows={
+        "queue": "text", **_NAMED, "held_until": "bigint", "held_why": "text", "ceiling": "integer",
+        "updated_at": "bigint",
+    },
+)  # fmt: skip
 HEADS = Statement(
     "lane_heads",
     f"""
@@ -62,6 +80,39 @@ async def spend(connection: Connection, queue: str, spent: Sequence[tuple[LaneId
     """Write token buckets, in the order given, which is the order of locks."""
     if spent:
         await connection.fetch(SPEND, None, [(queue, *lane, tat, now_us) for lane, tat in spent])
+
+
+def lane_facts(name: str, row: Row | None, default: LanePolicy, under_way: int) -> LaneFacts:
+    """`default` is the policy of its jobs' command."""
+    if row is None:
+        return LaneFacts(name, default, under_way=under_way)
+    return LaneFacts(
+        name, own_policy(row) or default, row["paused_at"], row["tat"], under_way, held_until=row["held_until"],
+        held_why=row["held_why"], ceiling=row["ceiling"],
+    )  # fmt: skip
+
+
+def group_facts(name: str, row: Row | None, default: LanePolicy, under_way: int) -> LaneFacts:
+    """As of the lane that others stand in: order is theirs."""
+    facts = lane_facts(name, row, default, under_way)
+    return replace(facts, policy=facts.policy.model_copy(update={"ordered": False}))
+
+
+def default_in(group: Row | None, default: LanePolicy) -> LanePolicy:
+    """Of a lane without limits of its own: whoever orders a group orders each that stands in it."""
+    own = own_policy(group) if group is not None else None
+    return default.model_copy(update={"ordered": True}) if own is not None and own.ordered else default
+
+
+async def bound(
+    connection: Connection, queue: str, bounds: Sequence[tuple[LaneId, int, str | None, int | None]], now_us: int
+) -> None:
+    """Of each lane (id, held_until, held_why, ceiling), in the order given, which is the order of locks.
+
+    The relay heeds them when it reads the lanes again: whoever writes them nudges it with CONFIG after the commit.
+    """
+    if bounds:
+        await connection.fetch(BOUND, None, [(queue, *lane, *rest, now_us) for lane, *rest in bounds])
 
 
 async def heads(connection: Connection, queue: str, names: Sequence[LaneId]) -> Sequence[Row]:

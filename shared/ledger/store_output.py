@@ -66,9 +66,9 @@ async def write_output(connection: Connection, output: Iterable[tuple[Key, Seque
     return marked
 
 
-async def read_output(database: Database, job_id: str, fence: int, after: int) -> list[Chunk]:
-    """The chunks that follow number `after`, at most READ_MOST; none when a newer attempt has taken them away."""
-    values = {"id": job_id, "fence": fence, "after": after, "most": READ_MOST}
+async def read_output(database: Database, job_id: str, fence: int, after: int, *, most: int = READ_MOST) -> list[Chunk]:
+    """The chunks that follow number `after`, at most `most`; none when a newer attempt has taken them away."""
+    values = {"id": job_id, "fence": fence, "after": after, "most": most}
     async with database.reader.connect() as connection:
         sql, bound = READ_OUTPUT.sql(database.dialect), READ_OUTPUT.bind(database.dialect, values, ())
         found = await connection.exec_driver_sql(sql, bound)

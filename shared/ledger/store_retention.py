@@ -92,7 +92,7 @@ _DELETE_LANES = Statement(
     "sweep_lanes",
     """
     DELETE FROM lane WHERE (queue, tenant, name) IN (SELECT queue, tenant, name FROM {rows} AS i)
-       AND NOT own AND paused_at IS NULL AND tat < :before
+       AND NOT own AND paused_at IS NULL AND tat < :before AND held_until < :before AND ceiling IS NULL
        AND NOT EXISTS (SELECT 1 FROM job AS o
                         WHERE o.queue = lane.queue AND o.tenant = lane.tenant AND o.lane = lane.name
                           AND o.lane IS NOT NULL AND o.state IN ('ready', 'dispatched', 'running'))

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from shared.contracts.commands import ALL
-from shared.contracts.lane import FREE
+from shared.contracts.lane import FREE, group_of
 from shared.db.engine import Database
 from shared.db.reading import looking
 from shared.db.sql import Connection, Statement
 from shared.ledger import store_lane
 from shared.ledger.holds import AHEAD_MOST, JobFacts, LaneFacts
+from shared.ledger.store_lane import default_in, group_facts, lane_facts
 from shared.ledger.store_line import FLOW_KEY
 from shared.ledger.store_pause import queue_pauses
 
@@ -28,16 +29,15 @@ AHEAD = Statement(
          ORDER BY run_at, id LIMIT {AHEAD_MOST + 1}) AS ahead
     """,
 )
-LANE_UNDER_WAY = Statement(
-    "lane_under_way",
-    """
+_UNDER_WAY = """
     SELECT count(*) AS count FROM (
-        SELECT id FROM job WHERE queue = :queue AND state = 'dispatched' AND tenant = :tenant AND lane = :lane
+        SELECT id FROM job WHERE queue = :queue AND state = 'dispatched' AND tenant = :tenant AND {which}
         UNION ALL
         SELECT j.id FROM incarnation AS n JOIN job AS j ON j.incarnation = n.id AND j.state = 'running'
-         WHERE n.queue = :queue AND j.tenant = :tenant AND j.lane = :lane) AS open
-    """,
-)
+         WHERE n.queue = :queue AND j.tenant = :tenant AND j.{which}) AS open
+"""
+LANE_UNDER_WAY = Statement("lane_under_way", _UNDER_WAY.replace("{which}", "lane = :lane"))
+GROUP_UNDER_WAY = Statement("group_under_way", _UNDER_WAY.replace("{which}", "lane BETWEEN :begin AND :end"))
 
 
 async def read_facts(database: Database, row: Mapping[str, Any], now_us: int) -> JobFacts:
@@ -61,15 +61,22 @@ async def read_facts(database: Database, row: Mapping[str, Any], now_us: int) ->
 
 async def _lane(connection: Connection, row: Mapping[str, Any]) -> LaneFacts:
     queue, tenant, name = row["queue"], row["tenant"], row["lane"]
-    rows = await store_lane.lanes(connection, queue, [(tenant, name)])
     command = ALL.get(row["task"])
-    policy = (store_lane.own_policy(rows[0]) if rows else None) or (command.lanes if command else FREE)
+    default = command.lanes if command else FREE
+    group = group_of(name) if default.grouped else None
+    names = [(tenant, each) for each in (name, group) if each is not None]
+    rows = {found["name"]: found for found in await store_lane.lanes(connection, queue, names)}
     open_ = await connection.fetch(LANE_UNDER_WAY, {"queue": queue, "tenant": tenant, "lane": name})
-    heads = await store_lane.heads(connection, queue, [(tenant, name)]) if policy.ordered else ()
-    return LaneFacts(
-        name, policy, under_way=open_[0]["count"], head=heads[0]["id"] if heads else None,
-        paused_at=rows[0]["paused_at"] if rows else None, tat=rows[0]["tat"] if rows else 0,
-    )  # fmt: skip
+    own = default if group is None else default_in(rows.get(group), default)
+    facts = lane_facts(name, rows.get(name), own, open_[0]["count"])
+    if facts.policy.ordered:
+        heads = await store_lane.heads(connection, queue, [(tenant, name)])
+        facts = replace(facts, head=heads[0]["id"] if heads else None)
+    if group is None:
+        return facts
+    values = {"queue": queue, "tenant": tenant, "begin": f"{group}:", "end": f"{group};"}  # the next letter
+    open_ = await connection.fetch(GROUP_UNDER_WAY, values)
+    return replace(facts, group=group_facts(group, rows.get(group), default, open_[0]["count"]))
 
 
 async def _ahead(connection: Connection, row: Mapping[str, Any]) -> int:

@@ -39,7 +39,7 @@ class Beat:
         self._on_running = on_running
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
-        self._answered_s = time.monotonic()
+        self._asked_s: float | None = None  # since when the loop has owed an answer
         self._thread = threading.Thread(target=self._main, name="beat", daemon=True)
 
     def start(self) -> None:
@@ -94,16 +94,24 @@ class Beat:
             last_s = time.monotonic()
 
     def _watch(self, last_s: float) -> None:
+        """Ask the loop for a sign of life; one that has owed it for too long ends here.
+
+        Only while it is asked: what passes between two looks, however long (SIGSTOP, a paused VM, a database that does
+        not answer), is no silence of the loop.
+        """
         now_s = time.monotonic()
-        if now_s - last_s > 1.0 + self._settings.beat_s:
-            self._answered_s = now_s  # the whole process stood still (SIGSTOP, a paused VM): judge afresh
-        if now_s - self._answered_s > self._settings.wedged_s:
-            log.error("event_loop_wedged", silent_s=round(now_s - self._answered_s, 1), incarnation=self._incarnation)
+        asked_s = self._asked_s
+        if asked_s is not None and now_s - last_s > 1.0 + self._settings.beat_s:
+            self._asked_s = asked_s = now_s  # it has not had the time to answer
+        if asked_s is None:
+            self._asked_s = now_s
+        elif now_s - asked_s > self._settings.wedged_s:
+            log.error("event_loop_wedged", silent_s=round(now_s - asked_s, 1), incarnation=self._incarnation)
             os._exit(EXIT_WEDGED)
-        self._call(self._answer)
+        self._call(self._answer)  # each time: an answer may have come just before it was noted that one is owed
 
     def _answer(self) -> None:
-        self._answered_s = time.monotonic()
+        self._asked_s = None
 
     def _call(self, action: Callable[..., None], *values: object) -> None:
         try:

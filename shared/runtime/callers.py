@@ -104,14 +104,15 @@ class Callers:
         return caller
 
 
-def require(scope: str) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency: the caller, who must have `scope`. Raises NotAllowed, which names it."""
-    if scope not in SCOPES:
-        raise ValueError(f"there is no scope {scope}")
+def require(scope: str, *others: str) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency: the caller, who must have `scope`, or one of `others`. Raises NotAllowed, which names `scope`."""
+    for known in (scope, *others):
+        if known not in SCOPES:
+            raise ValueError(f"there is no scope {known}")
 
     async def caller_with_scope(request: Request) -> Caller:
         caller = caller_of(request)
-        if not caller.may(scope):
+        if not any(caller.may(one) for one in (scope, *others)):
             raise NotAllowed(f"this API key lacks the scope {scope}", missing_scope=scope)
         return caller
 

@@ -4,7 +4,7 @@ Two lines of defence. The resolver vets every address that a name has, and the c
 addresses: nobody resolves twice, so a rebinding name gains nothing. The gate makes each socket and is handed the
 exact address about to be connected; it also sees the literal addresses, which aiohttp never shows to a resolver.
 Both are documented aiohttp parameters (`resolver`, `socket_factory`), no private method is replaced.
-Refuses proxies by omission: a session over this connector must not trust the environment.
+Knows no proxies (`shared.runtime.dialer` does): a session over this connector must not trust the environment.
 
 Only images with aiohttp import this module; the pure half is `shared.runtime.addresses`.
 """
@@ -163,10 +163,15 @@ class SocketGate:
         return len(self._open) > sockets_max and self.open_count > sockets_max
 
     def __call__(self, info: AddrInfo) -> socket.socket:
-        family, kind, proto, _, target = info
+        target = info[4]
         address, port = str(target[0]), int(target[1])
         if reason := self._policy.verdict(address) or self._policy.port_verdict(port):
             raise EgressRefused(reason, address, address)
+        return self.make(info)
+
+    def make(self, info: AddrInfo) -> socket.socket:
+        """Without a verdict: for an address that the operator named."""
+        family, kind, proto = info[:3]
         sock = socket.socket(family, kind, proto)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; counts unacknowledged data and closed windows alike
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_UPLOAD_LIMIT_S * 1000))

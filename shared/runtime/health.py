@@ -13,10 +13,34 @@ from fastapi import APIRouter, Request
 from sqlalchemy import text
 from starlette.responses import JSONResponse, Response
 
+from shared.runtime.examples import example
 from shared.runtime.resources import Resources, get_resources
 from shared.runtime.schema import SchemaWatch
 
 CHECK_LIMIT_S = 2.0
+_ALIVE = {"status": "alive"}
+_DEGRADED = {
+    "status": "degraded", "checks": {"database": "ok", "redis": "missing", "schema": "ok"},
+    "missing": [{"check": "redis", "problem": "ConnectionError: it does not answer", "required": False}],
+}  # fmt: skip
+_READY = {"status": "ready", "checks": {"database": "ok", "redis": "ok", "schema": "ok"}, "missing": []}
+_STATES = {
+    "ready": {"summary": "It can serve", "value": _READY},
+    "degraded": {"summary": "It serves, and Redis is missing", "value": _DEGRADED},
+}
+_READINESS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"examples": _STATES}}},
+    503: {"description": "`not_ready`: something that is required is missing"},
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One thing about a process without HTTP of its own: what is wrong with it, in words, or None."""
+
+    name: str
+    problem: str | None = None
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,11 +67,11 @@ def health_router(checks: Sequence[Check] = ()) -> APIRouter:
     router = APIRouter(tags=["health"])
     standard = (Check("database", _database), Check("redis", _redis, required=False))
 
-    @router.get("/healthz")
+    @router.get("/healthz", summary="Is the process alive?", responses=example(_ALIVE))
     async def healthz() -> dict[str, str]:
-        return {"status": "alive"}
+        return _ALIVE
 
-    @router.get("/readyz")
+    @router.get("/readyz", summary="Can it serve, and what is missing?", responses=_READINESS)
     async def readyz(request: Request) -> Response:
         resources = get_resources(request)
         watch: SchemaWatch = request.app.state.schema_watch
@@ -57,22 +81,23 @@ def health_router(checks: Sequence[Check] = ()) -> APIRouter:
 
         every = (*standard, Check("schema", schema), *checks)
         found = await asyncio.gather(*(_ask(check, resources) for check in every))
-        missing = [
-            {"check": check.name, "problem": words, "required": check.required}
-            for check, words in zip(every, found, strict=True)
-            if words
-        ]
-        return _answer(every, missing)
+        return _answer([Standing(check.name, words, check.required) for check, words in zip(every, found, strict=True)])
 
     return router
 
 
-def _answer(every: Sequence[Check], missing: list[dict[str, Any]]) -> Response:
+def _answer(every: Sequence[Standing]) -> Response:
+    status, document = readiness(every)
+    return JSONResponse(document, status)
+
+
+def readiness(every: Sequence[Standing]) -> tuple[int, dict[str, Any]]:
+    """The status and the body of `/readyz`."""
+    missing = [{"check": one.name, "problem": one.problem, "required": one.required} for one in every if one.problem]
     ready = not any(item["required"] for item in missing)
     status = "not_ready" if not ready else "degraded" if missing else "ready"
-    absent = {item["check"] for item in missing}
-    checks = {check.name: "missing" if check.name in absent else "ok" for check in every}
-    return JSONResponse({"status": status, "checks": checks, "missing": missing}, 200 if ready else 503)
+    checks = {one.name: "missing" if one.problem else "ok" for one in every}
+    return 200 if ready else 503, {"status": status, "checks": checks, "missing": missing}
 
 
 async def _ask(check: Check, resources: Resources) -> str | None:

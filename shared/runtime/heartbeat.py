@@ -1,6 +1,8 @@
-"""The heartbeat file of a process without HTTP, and its probe: `python -m shared.runtime.heartbeat --max-age-s 30`.
+"""The two files of a process without HTTP, and the probe of one: `python -m shared.runtime.heartbeat --max-age-s 30`.
 
-It says that the process can still act, whether or not Redis or the database answer: a restart would not mend those.
+`heartbeat` says by its age that the process can still act, whether or not Redis or the database answer: a restart
+would not mend those. `ready` is there while the process takes work, which asks for a schema that fits its code: until
+a new one has it, a rollout leaves the old ones where they are. An outage does not take it away.
 The probe reads one variable and imports nothing of ours: it runs every few seconds beside the work.
 """
 
@@ -12,11 +14,33 @@ import time
 from pathlib import Path
 
 FILE = "heartbeat"
+READY = "ready"
+AGAIN_S = 5.0  # another process of the same folder may have taken the file away
 
 
 def touch(state_dir: Path) -> None:
     with contextlib.suppress(OSError):
         (state_dir / FILE).touch()
+
+
+class ReadyFile:
+    """`show` may be called as often as one likes: the folder is touched when the answer changes, and now and then."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / READY
+        self._shown: bool | None = None
+        self._until_s = 0.0
+
+    def show(self, ready: bool) -> None:
+        now_s = time.monotonic()
+        if ready == self._shown and now_s < self._until_s:
+            return
+        self._shown, self._until_s = ready, now_s + AGAIN_S
+        with contextlib.suppress(OSError):
+            if ready:
+                self._path.touch()
+            else:
+                self._path.unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ from shared.kernel.settings import CoreSettings, load
 from shared.runtime import metrics, problems
 from shared.runtime.bodies import BODY_LIMIT_BYTES, Limits, bounded, check_head, check_length
 from shared.runtime.callers import Callers, remember, require
+from shared.runtime.examples import publish_whole
 from shared.runtime.express import Endpoint, express_table
 from shared.runtime.health import Check, health_router
 from shared.runtime.idempotency import Replay, once, once_streamed
@@ -42,6 +43,10 @@ _KEY_PARAMETER = {
 }
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 METRICS_PATH = "/metrics"
+_HEAD = "holdfast.head"
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "holdfast_dead_open 0.0\n"}}}
+}
 Opened = Callable[[FastAPI, Resources], AbstractAsyncContextManager[Any]]
 Scrape = Callable[[Resources], Awaitable[None]]
 
@@ -67,11 +72,13 @@ def build_app(
     checks: Sequence[Check] = (),
     scrape: Scrape | None = None,
     http: HttpSettings | None = None,
+    signed: str | None = None,
 ) -> FastAPI:
     """`routers` stand under `prefix`, which is not stripped: apps are told apart by path, not mounted.
 
     `opened(app, resources)` is entered after the resources and sets what the service adds to `app.state`.
-    `body_limits` is by path template, `scrape` runs before metrics are shown. Raises Misconfigured.
+    `body_limits` is by path template, `scrape` runs before metrics are shown. What stands below the path `signed` is
+    asked for without an API key: its routes only look, and check the signature of their URL. Raises Misconfigured.
     """
     logs.configure(settings.log_level)
     chosen = http or load(HttpSettings)
@@ -95,13 +102,14 @@ def build_app(
     app.include_router(health_router(checks))
     app.include_router(_metrics_router(scrape, keyed=not chosen.metrics_open))
     for router in routers:
-        _check_routes(router)
+        _check_routes(router, prefix, signed)
         app.include_router(router, prefix=prefix)
     problems.install(app)
     app.add_exception_handler(Replay, _replayed)
     limits = Limits(chosen.body_limit_bytes, body_limits or {})
-    app.add_middleware(Gate, limits=limits, open_paths=open_paths, express=express_table(api_routes(app)))
-    _document(app)
+    table = express_table(api_routes(app))
+    app.add_middleware(Gate, limits=limits, open_paths=open_paths, express=table, signed=signed)
+    _document(app, signed)
     return app
 
 
@@ -114,8 +122,10 @@ class Gate:
         limits: Limits,
         open_paths: frozenset[str],
         express: Mapping[tuple[str, str], Endpoint],
+        signed: str | None = None,
     ) -> None:
         self._express = express
+        self._signed = signed
         self._app = app
         self._limits = limits
         self._open_paths = open_paths
@@ -129,7 +139,7 @@ class Gate:
             return
         started = False
         if scope["method"] == "HEAD":  # RFC 9110: the head of what GET answers, for whatever GET answers
-            scope, send = {**scope, "method": "GET"}, bodiless(send)
+            scope, send = {**scope, "method": "GET", _HEAD: True}, bodiless(send)
 
         async def sending(message: Message) -> None:
             nonlocal started
@@ -156,7 +166,10 @@ class Gate:
         check_head(scope)
         path = scope["path"]
         headers = dict(scope["headers"])
-        if path not in self._open_paths:
+        if self._signed is not None and path.startswith(self._signed):
+            await _check_schema(scope)
+        elif path not in self._open_paths:
+            await _check_schema(scope)
             await self._identify(scope, headers.get(b"authorization"))
         limit = self._limits.of(path)
         declared = headers.get(b"content-length")
@@ -164,13 +177,20 @@ class Gate:
         return limit
 
     async def _identify(self, scope: Scope, authorization: bytes | None) -> None:
-        state = scope["app"].state
-        watch: SchemaWatch = state.schema_watch
-        found = await watch.problems()
-        if found:
-            raise Unavailable("; ".join(found), code="schema_mismatch", retry_after_s=problems.RETRY_AFTER_S)
-        callers: Callers = state.callers
+        callers: Callers = scope["app"].state.callers
         remember(scope, await callers.identify(authorization.decode("latin-1") if authorization else None))
+
+
+async def _check_schema(scope: Scope) -> None:
+    watch: SchemaWatch = scope["app"].state.schema_watch
+    found = await watch.problems()
+    if found:
+        raise Unavailable("; ".join(found), code="schema_mismatch", retry_after_s=problems.RETRY_AFTER_S)
+
+
+def is_head(request: Request) -> bool:
+    """The gate makes a GET of each HEAD; a route for which the body is work may leave it out."""
+    return bool(request.scope.get(_HEAD))
 
 
 def bodiless(send: Send) -> Send:
@@ -206,9 +226,12 @@ def takes_key(route: APIRoute) -> bool:
     return takes(route.dependant, lambda call: call in (once, once_streamed))
 
 
-def _check_routes(router: APIRouter) -> None:
+def _check_routes(router: APIRouter, prefix: str, signed: str | None) -> None:
     for path, route in api_routes(router):
-        if not names_scope(route):
+        if signed is not None and f"{prefix}{path}".startswith(signed):
+            if route.methods != {"GET"}:
+                raise Misconfigured(f"{path} is asked for without a key: it may only look")
+        elif not names_scope(route):
             raise Misconfigured(f"{path} names no scope: add a dependency on require(…)")
         if "POST" in (route.methods or ()) and not takes_key(route):
             raise Misconfigured(f"POST {path} takes no idempotency key: add a parameter of type Idempotent")
@@ -219,7 +242,7 @@ def _check_routes(router: APIRouter) -> None:
 def _metrics_router(scrape: Scrape | None, *, keyed: bool) -> APIRouter:
     router = APIRouter(tags=["health"], dependencies=[Depends(require("metrics:read"))] if keyed else [])
 
-    @router.get(METRICS_PATH, response_class=Response)
+    @router.get(METRICS_PATH, summary="Metrics for Prometheus", response_class=Response, responses=_METRICS)
     async def show_metrics(request: Request) -> Response:
         if scrape is not None:
             await scrape(get_resources(request))
@@ -233,16 +256,24 @@ async def _replayed(_: Request, replay: Exception) -> Response:
     return replay.response
 
 
-def _document(app: FastAPI) -> None:
-    """Say in the OpenAPI that callers are API keys."""
+def _document(app: FastAPI, signed: str | None) -> None:
+    """Say in the OpenAPI that callers are API keys, but for what a signed URL opens, and that a POST may have a key of
+    its own; once.
+    """
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
+        if app.openapi_schema:
+            return app.openapi_schema
         document = plain()
+        publish_whole(document, api_routes(app))
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["api_key"] = {"type": "http", "scheme": "bearer", "bearerFormat": "hf_ and 43 characters"}
+        problems.publish_problems(document)
         document["security"] = [{"api_key": []}]
-        for operations in document.get("paths", {}).values():
+        for path, operations in document.get("paths", {}).items():
+            if signed is not None and path.startswith(signed):
+                operations["get"]["security"] = []
             if "post" in operations:
                 operations["post"].setdefault("parameters", []).append(_KEY_PARAMETER)
         return document

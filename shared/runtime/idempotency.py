@@ -16,14 +16,15 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NoReturn, Protocol
 
 import orjson
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from shared.db.sql import Statement
-from shared.db.tx import TX_CAP_S, Tx, open_tx
+from shared.db.reading import looking
+from shared.db.sql import Row, Statement
+from shared.db.tx import Tx, open_tx
 from shared.kernel.clock import after_us
 from shared.kernel.errors import BadInput, Conflict
 from shared.runtime.callers import caller_of
@@ -52,6 +53,13 @@ _BEGIN = Statement(
 )
 _READ = Statement(
     "dedup_read", "SELECT fingerprint, status, headers, body FROM dedup WHERE scope = :scope AND key = :key"
+)
+_KNOWN = Statement(
+    "dedup_known",
+    """
+    SELECT fingerprint, status, headers, body FROM dedup
+     WHERE scope = :scope AND key = :key AND expires_at > :now AND status IS NOT NULL
+    """,
 )
 _END = Statement(
     "dedup_end",
@@ -88,6 +96,16 @@ class Once:
     def keyed(self) -> bool:
         return self._key is not None
 
+    async def known(self) -> bool:
+        """Whether an answer is kept: it is not refused for what it would take to do it again. Takes nobody's turn."""
+        return await self._kept() is not None
+
+    async def replay(self, *, body_hash: str | None = None, vault: Vault | None = None) -> None:
+        """To be asked before checks whose outcome changes: raises Replay and BadInput as `tx` does, if it can."""
+        stored = await self._kept()
+        if stored is not None:
+            self._replay(stored, self._fingerprint_of(body_hash), vault)
+
     @asynccontextmanager
     async def tx(self, *, body_hash: str | None = None, vault: Vault | None = None) -> AsyncIterator[Tx]:
         """The transaction of the effect; the block must call `answer`. Before it runs: Replay, BadInput, Conflict.
@@ -99,12 +117,11 @@ class Once:
                 yield tx
                 self._answered()
             return
-        fingerprint = self._fingerprint or body_hash
-        if fingerprint is None:
-            raise RuntimeError("a streamed body needs its hash: once.tx(body_hash=…)")
-        async with open_tx(self._resources.database, cap_s=TX_CAP_S + WAIT_S, wake=self._resources.waker.wake) as tx:
+        fingerprint = self._fingerprint_of(body_hash)
+        database = self._resources.database
+        async with open_tx(database, cap_s=database.tx_cap_s + WAIT_S, wake=self._resources.waker.wake) as tx:
             await self._begin(tx, self._key, fingerprint, vault)
-            async with asyncio.timeout(TX_CAP_S):
+            async with asyncio.timeout(database.tx_cap_s):
                 yield tx
                 await self._end(tx, self._key, vault)
 
@@ -116,8 +133,8 @@ class Once:
     async def accept(
         self, accepted: Accepted, status: int, body: Any, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """For hot routes: group commit without a key, a transaction of its own with one."""
-        if self._key is None:
+        """For hot routes: group commit, or a transaction of its own with a key, and for what must be alone."""
+        if self._key is None and not accepted.alone:
             await self._resources.acceptor.submit(accepted)
             return self.answer(status, body, headers)
         async with self.tx() as tx:
@@ -138,13 +155,30 @@ class Once:
         found = await tx.fetch(_READ, values)
         if not found or found[0]["status"] is None:
             raise _still_running()
-        stored = found[0]
+        self._replay(found[0], fingerprint, vault)
+
+    async def _kept(self) -> Row | None:
+        if self._key is None:
+            return None
+        database = self._resources.database
+        values = {"scope": self._scope, "key": self._key, "now": database.clock.now_us()}
+        async with looking(database) as connection:
+            found = await connection.fetch(_KNOWN, values)
+        return found[0] if found else None
+
+    def _fingerprint_of(self, body_hash: str | None) -> str:
+        fingerprint = self._fingerprint or body_hash
+        if fingerprint is None:
+            raise RuntimeError("a streamed body needs its hash: once.tx(body_hash=…)")
+        return fingerprint
+
+    def _replay(self, stored: Row, fingerprint: str, vault: Vault | None) -> NoReturn:
         if stored["fingerprint"] != fingerprint:
             raise BadInput(
                 f"this {HEADER} was used before with another body", code="idempotency_key_reused",
-                place="header", pointer=f"/{HEADER}", found=key,
+                place="header", pointer=f"/{HEADER}", found=self._key,
             )  # fmt: skip
-        body = stored["body"] if vault is None else vault.open(stored["body"], f"dedup:{self._scope}:{key}")
+        body = stored["body"] if vault is None else vault.open(stored["body"], f"dedup:{self._scope}:{self._key}")
         headers = {**orjson.loads(stored["headers"]), REPLAYED: "true"}
         raise Replay(_response(stored["status"], body.encode(), headers))
 

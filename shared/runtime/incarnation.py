@@ -20,6 +20,7 @@ from shared.ledger import store_incarnation as store
 from shared.ledger.rescue import CRASH, rescue
 from shared.ledger.states import Claim
 from shared.runtime.beat import Beat
+from shared.runtime.heartbeat import touch
 from shared.runtime.resources import Resources
 from shared.runtime.slot import Slot, holders, take_over, try_slot
 
@@ -77,6 +78,7 @@ class WorkerLife:
 
     async def begin(self, *, on_lost: Callable[[], None], on_running: Callable[[Sequence[Claim]], None]) -> str:
         """The id of the new incarnation; empty when the process was told to stop before there was a place for it."""
+        touch(self._resources.settings.state_dir)  # while Redis or the database are away, this is tried again and again
         if self._slot is not None and self._slot.is_taken and not await self._stand_by_again():
             return ""
         self.incarnation = new_id("inc")

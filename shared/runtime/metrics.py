@@ -4,8 +4,14 @@ Names and labels are listed in docs/telemetry.md. Labels are bounded: queues and
 outcomes and reasons from the state machine; no tenant, no id, no path stands in one.
 """
 
-from prometheus_client import REGISTRY, Gauge, generate_latest, start_http_server
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import REGISTRY, Gauge, generate_latest, make_wsgi_app
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, ThreadingWSGIServer
 from starlette.responses import Response
 
 from shared.kernel.logs import get_logger
@@ -38,11 +44,30 @@ def exposition() -> Response:
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 
-def serve(port: int | None) -> None:
-    """Show this process's counters on a port of its own, for processes without HTTP; not being able to is no end."""
+def serve(port: int | None, ready: Callable[[], tuple[int, bytes]] | None = None) -> None:
+    """Show this process's counters on a port of its own, for processes without HTTP; not being able to is no end.
+
+    `ready` gives status and JSON of `/readyz` there; it is called in a thread.
+    """
     if port is None:
         return
+    shown = make_wsgi_app(REGISTRY)
+
+    def app(environ: dict[str, Any], start: Any) -> Any:
+        if ready is None or environ.get("PATH_INFO") != "/readyz":
+            return shown(environ, start)
+        status, body = ready()
+        start(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "application/json")])
+        return [body]
+
     try:
-        start_http_server(port)
+        server = make_server("0.0.0.0", port, app, ThreadingWSGIServer, handler_class=_Quiet)  # noqa: S104 - a pod's own
     except OSError as error:
         log.warning("metrics_unserved", port=port, error=str(error))
+        return
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as its base names it
+        """Who scrapes is nobody's news."""

@@ -27,6 +27,24 @@ RETRY_AFTER_S = 1
 FOUND_LIMIT_CHARS = 100
 ERRORS_LIMIT = 50  # a body of a thousand wrong members is told of the first of them
 _CODES = {400: "unreadable", 401: "unauthenticated", 403: "not_allowed", 404: "not_found", 405: "wrong_method"}
+_TITLES = {460: "Checksum Mismatch"}  # of protocols that have statuses of their own: tus
+_FASTAPIS_OWN = ("HTTPValidationError", "ValidationError")
+_TEXT = {"type": "string"}
+_WRONG = {
+    "type": "object", "required": ["in", "pointer", "message"],
+    "properties": {"in": _TEXT, "pointer": _TEXT, "message": _TEXT, "found": {}},
+}  # fmt: skip
+_SCHEMA = {
+    "type": "object", "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT, "code": _TEXT,
+        "errors": {"type": "array", "items": _WRONG},
+    },
+}  # fmt: skip
+_ANY = {
+    "description": "a problem (RFC 9457); its `code` says which",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
 log = get_logger(__name__)
 
 
@@ -34,7 +52,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     """`more` become extension members of the document."""
     document = {
         "type": f"urn:holdfast:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "code": code,
@@ -74,6 +92,20 @@ def install(app: FastAPI) -> None:
 
     for kind in (HoldfastError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
+
+
+def publish_problems(document: Mapping[str, Any]) -> None:
+    """Say in an OpenAPI what every operation may answer, instead of FastAPI's own 422, which is never given."""
+    schemas = document["components"].setdefault("schemas", {})
+    schemas["Problem"] = _SCHEMA
+    for name in _FASTAPIS_OWN:
+        schemas.pop(name, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            responses = operation["responses"]
+            if _FASTAPIS_OWN[0] in str(responses.get("422")):
+                del responses["422"]
+            responses.setdefault("default", _ANY)
 
 
 def _from_holdfast(error: HoldfastError) -> Response:

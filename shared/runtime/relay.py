@@ -21,7 +21,7 @@ from shared.kernel.errors import Misconfigured
 from shared.kernel.settings import CoreSettings, load
 from shared.ledger.schema import LEDGER
 from shared.runtime import metrics
-from shared.runtime.heartbeat import touch
+from shared.runtime.heartbeat import ReadyFile, touch
 from shared.runtime.lifecycle import pause, run_forever
 from shared.runtime.rescuer import Rescuer
 from shared.runtime.resources import Resources, connect_redis, open_resources
@@ -35,6 +35,8 @@ from shared.transport.wake import CONFIG, DEATH, FREED
 
 RECONCILE_S = 5.0
 STANDBY_S = 0.5
+RESET_GAP_S = 0.1  # between two readings of everything, when services change lanes all the time
+ALIVE_S = 3.0  # between two signs of life
 LOOK_S = 1.0  # at the beats of others: more often than they beat, so that a silence is measured closely
 log = logs.get_logger(__name__)
 
@@ -43,6 +45,7 @@ class RelayProcess:
     def __init__(self, resources: Resources, stop: asyncio.Event) -> None:
         self._resources = resources
         self._stop = stop
+        self._ready = ReadyFile(resources.settings.state_dir)
         self._rescuer = Rescuer(resources)
         self._ticker = Ticker(resources)
         self._schema = SchemaWatch(resources.database, [LEDGER])
@@ -58,6 +61,7 @@ class RelayProcess:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(run_forever("heartbeat", self._show_life, self._stop))
             group.create_task(run_forever("rescuer", self._rescue, self._stop, nudge=self._look))
             group.create_task(run_forever("wake", self._listen, self._stop))
             group.create_task(run_forever("cron", self._cron, self._stop))
@@ -67,9 +71,15 @@ class RelayProcess:
         with contextlib.suppress(Exception):
             await self._rescuer.end()
 
+    async def _show_life(self) -> float:
+        """By itself: whatever asks the database waits for it, and an outage is no reason to be started again."""
+        touch(self._resources.settings.state_dir)
+        return ALIVE_S
+
     async def _rescue(self) -> float:
-        if await self._schema.problems():
-            touch(self._resources.settings.state_dir)
+        problems = await self._schema.problems()
+        self._ready.show(not problems)
+        if problems:
             return LOOK_S
         rescued = await self._rescuer.run_once()
         for reason, count in rescued.reasons.items():
@@ -79,7 +89,6 @@ class RelayProcess:
             relay.window.slots = self._rescuer.capacity.get(queue, 0)
         for queue in rescued.queues & self._nudges.keys():
             self.hear(queue, DEATH)
-        touch(self._resources.settings.state_dir)
         return min(LOOK_S, self._resources.settings.beat_s) if not rescued.reasons else 0.1
 
     def hear(self, queue: str, word: bytes) -> None:
@@ -126,7 +135,7 @@ class RelayProcess:
     async def _relay(self, relay: QueueRelay, connection: Connection) -> None:
         clock = self._resources.database.clock
         nudge, urgent = self._nudges[relay.queue], self._urgent[relay.queue]
-        reconciled_s = float("-inf")
+        reconciled_s = reset_s = float("-inf")
         while not self._stop.is_set() and not await self._schema.problems():
             nudge.clear()
             urgent.clear()
@@ -139,18 +148,20 @@ class RelayProcess:
                 self._changes.discard(relay.queue)
                 await self._reconcile(relay, connection)
                 reconciled_s = clock.monotonic_s()
-            elif relay.queue in self._changes:
+            elif relay.queue in self._changes and clock.monotonic_s() - reset_s >= RESET_GAP_S:
                 self._changes.discard(relay.queue)
                 await relay.reset(connection)
+                reset_s = clock.monotonic_s()
             done = await relay.run_once(connection)
             if done.forgot:
                 log.warning("redis_forgot", queue=relay.queue)
                 reconciled_s = float("-inf")
             if not done.full and relay.queue in self._freed and relay.waits_for_an_end:
                 continue  # said before the pass knew that it matters
-            if done.wait_s > 0:
+            wait_s = min(done.wait_s, RESET_GAP_S) if relay.queue in self._changes else done.wait_s
+            if wait_s > 0:
                 # A full window is looked at again soon; nudges about what waits behind it change nothing.
-                await pause(done.wait_s, self._stop, urgent if done.full else nudge)
+                await pause(wait_s, self._stop, urgent if done.full else nudge)
 
     async def _reconcile(self, relay: QueueRelay, connection: Connection) -> None:
         await relay.stamp()
@@ -188,6 +199,7 @@ async def serve(settings: CoreSettings) -> None:
         loop.add_signal_handler(signum, stop.set)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     metrics.serve(settings.metrics_port)
+    ReadyFile(settings.state_dir).show(False)  # a container that is started again finds what the one before has left
     async with open_resources(settings) as resources:
         if await wait_for_schema(resources.database, stop, settings.state_dir):
             await RelayProcess(resources, stop).run()

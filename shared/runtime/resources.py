@@ -34,7 +34,7 @@ class Resources:
 @asynccontextmanager
 async def open_resources(settings: CoreSettings) -> AsyncIterator[Resources]:
     """Connect to the database and make the Redis client, which connects when it is first used."""
-    database = Database(settings.database_url, pool=settings.db_pool)
+    database = Database(settings.database_url, pool=settings.db_pool, tx_cap_s=settings.tx_cap_s)
     await database.open()
     redis = connect_redis(settings)
     waker = Waker(redis)

@@ -1,11 +1,12 @@
 """An attempt: one run of one handler for one claim, and the ways in which it can end.
 
-Return completes the job. `Retry`, `Dead` and `Discard` say otherwise; any other exception is a failure that the
-command's policy judges. `Attempt.tx()` is the transaction whose effects commit together with the completion: it is
+Return completes the job. `Retry`, `Postpone`, `Dead` and `Discard` say otherwise; any other exception is a failure that
+the command's policy judges. `Attempt.tx()` is the transaction whose effects commit together with the completion: it is
 opened last, for database work only, and a stale attempt's effects roll back with it. The running attempt is found in
 a contextvar, never in Taskiq's shared dependency context, which concurrent tasks overwrite for one another.
 """
 
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -23,14 +24,15 @@ from shared.ledger.progress import Report, make_report, storable
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_read import read_children
 from shared.ledger.store_record import record
-from shared.transport.fingerprints import fingerprint, plain
-from shared.transport.output import OutputWriter
-from shared.transport.progress import ProgressWriter
+from shared.transport.fingerprints import fingerprint, fingerprint_of, plain
+from shared.transport.paced import OutputWriter, ProgressWriter
 from shared.transport.telemetry import STALE_WRITES, jobs_ended
 from shared.transport.wake import Wake
 
 RESULT_LIMIT_BYTES = 64 * 1024
 DETAIL_LIMIT_BYTES = 64 * 1024
+MESSAGE_LIMIT = 2_000
+TRACE_LIMIT = 8_000
 
 
 class Retry(Exception):
@@ -50,6 +52,14 @@ class Dead(Exception):
     def __init__(self, reason: str = "", *, kind: str = "") -> None:
         super().__init__(reason)
         self.kind = kind
+
+
+class Postpone(Exception):
+    """Not now: the job goes back for `after_s` seconds, and no attempt is spent, as long as it is not one too often."""
+
+    def __init__(self, after_s: float, reason: str) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
 
 
 class Discard(Exception):
@@ -153,15 +163,16 @@ class Attempt:
         return await read_children(self._database, self.claim.id)
 
     @asynccontextmanager
-    async def tx(self, *, dead: str | None = None) -> AsyncIterator[Tx]:
-        """Commit the block's effects together with this job's completion (or its death, with `dead` as the reason).
+    async def tx(self, *, dead: str | None = None, failing: Retry | Dead | None = None) -> AsyncIterator[Tx]:
+        """Commit the block's effects together with this job's completion (or its death, with `dead` as the reason, or
+        with what raising `failing` would have come to: another attempt, or none).
 
         Set `attempt.result` before the block ends. Nothing that the handler does afterwards changes the outcome.
         Raises Stale, and rolls everything back, when this attempt is no longer the one that counts.
         """
         async with open_tx(self._database, wake=self._wake) as tx:
             yield tx
-            ending = self._ending(dead)
+            ending = self._ending(dead) if failing is None else self._failing(failing)
             if self._writer is not None and (report := self._writer.unwritten(self.claim.key)) is not None:
                 ending = replace(ending, progress=report)
             if self._output is not None:
@@ -172,8 +183,17 @@ class Attempt:
                 raise Stale(self.claim.id)
             if self.claim.lane is not None:
                 tx.touched.add(self.claim.queue)  # the relay may wait for the lane
+            if ending.state == "ready":
+                tx.touched.add(self.claim.queue)  # the relay sleeps until the next `run_at` that it knows
         self.ended = True
         jobs_ended(self.claim.task, str(ending.outcome)).inc()
+
+    def _failing(self, raised: Retry | Dead) -> Transition:
+        now_us, delay_s = self._database.clock.now_us(), raised.after_s if isinstance(raised, Retry) else None
+        failure = describe(self.claim.task, raised)
+        return states.failed(
+            self.claim, now_us, failure, started_at=self.started_at, delay_s=delay_s, detail=encode_detail(self.detail)
+        )
 
     def _ending(self, dead: str | None) -> Transition:
         now_us = self._database.clock.now_us()
@@ -186,6 +206,16 @@ class Attempt:
         except (TypeError, ValueError) as error:
             raise Dead(f"unrecordable: {error}") from None
         return states.completed(self.claim, now_us, started_at=self.started_at, result=result, detail=detail)
+
+
+def describe(task: str, raised: BaseException) -> Failure:
+    """Type, bounded message, the end of the traceback, and the fingerprint that puts it with its like."""
+    said = isinstance(raised, (Dead, Retry, Discard, Postpone))
+    trace = None if said else "".join(traceback.format_exception(raised))[-TRACE_LIMIT:]
+    kind = type(raised).__name__  # Dead, Retry and Discard show as such
+    alike = raised.kind if isinstance(raised, Dead) else ""
+    found = fingerprint(task, kind, alike) if alike else fingerprint_of(task, raised)
+    return Failure(kind, str(raised)[:MESSAGE_LIMIT], found, trace)
 
 
 current_attempt: ContextVar[Attempt] = ContextVar("holdfast_attempt")

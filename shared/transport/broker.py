@@ -66,6 +66,12 @@ class HoldfastBroker(RedisStreamBroker):
             self.register_task(handler, task_name=command.task)
         return self
 
+    async def startup(self) -> None:
+        """Taskiq's own, and no more: RedisStreamBroker would ask Redis for its group, and a worker that starts while
+        Redis is away would end. The pump asks, and goes on asking.
+        """
+        await super(RedisStreamBroker, self).startup()
+
     async def kick(self, message: BrokerMessage) -> None:
         """Accept the command durably; raises the acceptor's error when the database does not answer."""
         labels = message.labels

@@ -9,7 +9,7 @@ relay, or one that met a failure, goes on from what is written.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shared.contracts.lane import LanePolicy
+from shared.contracts.lane import LanePolicy, group_of
 from shared.db.sql import Connection
 from shared.kernel.clock import SECOND_US, Clock
 from shared.ledger import store_lane, store_line
@@ -42,6 +42,7 @@ class Chooser:
         self.paused = False
         self._after = (max(0, clock.now_us() - WIDE_LAG_US), "")
         self._is_behind = False  # more has arrived than one look takes in
+        self._has_more = False  # lanes that their groups have room for, and that have not been looked at
         self._has_news = True
         self._looked_s = float("-inf")
         self._looked_wide_s = float("-inf")
@@ -99,11 +100,15 @@ class Chooser:
         await self._see_ends(connection)
         chosen: list[Candidate] = []
         for _ in range(ROUNDS):
+            for lane in self.lanes.let_in(now_us):
+                self.line.unblock(lane)
             await self._refill(connection, room - len(chosen))
             chosen += self.line.pick(room - len(chosen), lambda candidate: self.lanes.admit(candidate, now_us))
             await self._read_missing(connection)
+            self.lanes.may_let_in(now_us)
             await self._see_unheard_ends(connection, {candidate.id for candidate in chosen})
-            if len(chosen) >= room or self.line.is_empty:
+            self._has_more = self.lanes.may_let_in(now_us)
+            if len(chosen) >= room or (self.line.is_empty and not self._has_more):
                 break
         for candidate in chosen:
             if candidate.lane_id is not None and self.lanes.is_ordered(candidate.lane_id):
@@ -129,7 +134,7 @@ class Chooser:
     @property
     def is_still(self) -> bool:
         """Nothing more can start before something happens: every flow has been seen, what waits is held back."""
-        return self.line.is_empty and self._walk_after is None and not self._is_behind
+        return self.line.is_empty and self._walk_after is None and not self._is_behind and not self._has_more
 
     def nudged(self) -> None:
         """Somebody wrote to the ledger: there may be new jobs, and what is known of later ones may be out of date."""
@@ -226,6 +231,8 @@ class Chooser:
 
     async def _read_lanes(self, connection: Connection, names: Sequence[LaneId]) -> None:
         """What the ledger says of these; those that are paused stand aside before a job of them is read."""
+        groups = {(tenant, group) for tenant, name in names if (group := group_of(name)) is not None}
+        names = [*names, *(groups - set(names))]
         for start in range(0, len(names), LANES_AT_ONCE):
             part = names[start : start + LANES_AT_ONCE]
             rows = await store_lane.lanes(connection, self.queue, part)
@@ -249,4 +256,5 @@ def _candidate(row: Mapping[str, Any]) -> Candidate:
 def _lane(row: Mapping[str, Any] | None) -> Row | None:
     if row is None:
         return None
-    return Row(store_lane.own_policy(row), row["paused_at"] is not None, row["tat"])
+    own = store_lane.own_policy(row)
+    return Row(own, row["paused_at"] is not None, row["tat"], row["held_until"], row["ceiling"])

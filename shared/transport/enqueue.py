@@ -49,10 +49,14 @@ async def enqueue_all(tx: Tx, jobs: Sequence[NewJob]) -> list[Enqueued]:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What one caller wants durable at once. Every statement must do nothing when repeated (ON CONFLICT DO NOTHING)."""
+    """What one caller wants durable at once. Every statement must do nothing when repeated (ON CONFLICT DO NOTHING).
+
+    `alone`: some of them read what those before them have written, so it needs a transaction of its own.
+    """
 
     jobs: Sequence[NewJob]
     inserts: Sequence[tuple[Statement, Sequence[Sequence[Any]]]] = ()
+    alone: bool = False
 
 
 class Acceptor:
@@ -71,6 +75,8 @@ class Acceptor:
             raise Misconfigured(
                 "a unique job is enqueued in a transaction: `enqueue(tx, …)` says which job stands for it"
             )
+        if accepted.alone:
+            raise Misconfigured("what reads its own writes is accepted in a transaction")
         await self._committer.submit(accepted)
         for queue in {job.queue for job in accepted.jobs}:
             self._wake(queue)

@@ -5,7 +5,6 @@ happens becomes a `Transition`; nothing raised by a handler gets past here, and 
 """
 
 import asyncio
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -23,21 +22,20 @@ from shared.transport.attempt import (
     Attempt,
     Dead,
     Discard,
+    Postpone,
     Retry,
     Stale,
     current_attempt,
+    describe,
     encode_detail,
     encode_result,
 )
 from shared.transport.broker import HoldfastBroker
-from shared.transport.fingerprints import fingerprint, fingerprint_of
+from shared.transport.fingerprints import fingerprint
 from shared.transport.injection import Injection
-from shared.transport.output import OutputWriter
-from shared.transport.progress import ProgressWriter
+from shared.transport.paced import output_writer, progress_writer
 from shared.transport.wake import Wake
 
-MESSAGE_LIMIT = 2_000
-TRACE_LIMIT = 8_000
 _UNKNOWN_TASK_DELAYS_S = (5.0, 10.0, 20.0, 40.0)
 
 
@@ -49,9 +47,9 @@ class Executor:
         self._database = database
         self._wake = wake
         self._patience_s = unknown_task_patience_s
-        self.progress = ProgressWriter(database)
+        self.progress = progress_writer(database)
         self.stopping = False  # the process drains
-        self.output = OutputWriter(database)
+        self.output = output_writer(database)
         self._injections: dict[str, Injection] = {}
         self._overrides: dict[Any, Any] = {}
 
@@ -178,6 +176,8 @@ class Executor:
     def _judge(self, attempt: Attempt, command: Command, raised: Exception) -> Transition:
         now_us = self._database.clock.now_us()
         claim, started_at, detail = attempt.claim, attempt.started_at, encode_detail(attempt.detail)
+        if isinstance(raised, Postpone):
+            return states.released(claim, now_us, str(raised), delay_s=raised.after_s)
         failure = describe(claim.task, raised)
         if isinstance(raised, Discard):
             return states.discarded(claim, now_us, failure, started_at=started_at, detail=detail)
@@ -218,16 +218,6 @@ def unknown_task(claim: Claim, now_us: int, patience_s: float) -> Transition:
         return states.dead(claim, now_us, failure, started_at=now_us)
     delay_s = _UNKNOWN_TASK_DELAYS_S[claim.releases] if claim.releases < len(_UNKNOWN_TASK_DELAYS_S) else 60.0
     return states.released(claim, now_us, f"unknown task {claim.task!r}", started_at=now_us, delay_s=delay_s)
-
-
-def describe(task: str, raised: BaseException) -> Failure:
-    """Type, bounded message, the end of the traceback, and the fingerprint that puts it with its like."""
-    said = isinstance(raised, (Dead, Retry, Discard))
-    trace = None if said else "".join(traceback.format_exception(raised))[-TRACE_LIMIT:]
-    kind = type(raised).__name__  # Dead, Retry and Discard show as such
-    alike = raised.kind if isinstance(raised, Dead) else ""
-    found = fingerprint(task, kind, alike) if alike else fingerprint_of(task, raised)
-    return Failure(kind, str(raised)[:MESSAGE_LIMIT], found, trace)
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

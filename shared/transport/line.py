@@ -13,7 +13,8 @@ from typing import NamedTuple
 from shared.contracts.command import PRIORITIES
 
 BUFFER = 2_000  # jobs of one flow in memory
-FLOWS_MOST = 100_000  # flows in memory; what is beyond is found when these have gone by
+FLOWS_MOST = 100_000  # flows in memory; those that stand still make room for others, and are read again in time
+ASIDE_MOST = 200_000  # names of flows that were left out because they stand still; beyond that only a walk finds them
 Place = tuple[int, str]
 LaneId = tuple[str, str]  # (tenant, name)
 FIRST: Place = (-(2**62), "")
@@ -79,6 +80,9 @@ class Line:
         self._known: dict[str, Candidate] = {}
         self._lanes: dict[LaneId, set[str]] = {}  # lane → its flows
         self._blocked: set[LaneId] = set()
+        self._standing: dict[str, None] = {}  # flows of blocked lanes, the longest blocked first
+        self._aside: dict[LaneId, set[str]] = {}  # blocked lane → its flows that are not in memory
+        self._asides = 0
         self._rings: list[OrderedDict[str, OrderedDict[str, Flow]]] = [OrderedDict() for _ in range(PRIORITIES)]
 
     def __len__(self) -> int:
@@ -179,12 +183,17 @@ class Line:
         for key in self._lanes.get(lane, ()):
             self._remove(self._flows[key])
             self._flows[key].blocked = True
+            self._standing[key] = None
 
     def unblock(self, lane: LaneId) -> None:
         self._blocked.discard(lane)
         for key in list(self._lanes.get(lane, ())):
             self._flows[key].blocked = False
+            self._standing.pop(key, None)
             self._place(self._flows[key])
+        aside = self._aside.pop(lane, ())
+        self._asides -= len(aside)
+        self.found(aside)
 
     def blocked_lanes(self) -> list[LaneId]:
         """Also those that have no jobs here now: their next one would find itself blocked by nobody."""
@@ -200,6 +209,7 @@ class Line:
             self._forget(flow.waiting)
             self._known[head.id] = head
             flow.waiting, flow.more, flow.after, flow.led, flow.blocked = deque([head]), True, FIRST, True, False
+            self._standing.pop(flow.key, None)
             self._place(flow)
 
     def waits_in(self, lane: LaneId) -> bool:
@@ -229,27 +239,59 @@ class Line:
 
     def _flow(self, key: str) -> Flow | None:
         flow = self._flows.get(key)
-        if flow is None and len(self._flows) < FLOWS_MOST:
-            flow = self._flows[key] = Flow(key)
-            if flow.lane is not None:
-                self._lanes.setdefault(flow.lane, set()).add(key)
-                flow.blocked = flow.lane in self._blocked
+        if flow is not None:
+            return flow
+        flow = Flow(key)
+        flow.blocked = flow.lane in self._blocked
+        if len(self._flows) >= FLOWS_MOST and (flow.blocked or not self._make_room()):
+            self._set_aside(flow)
+            return None
+        self._flows[key] = flow
+        if flow.lane is not None:
+            self._lanes.setdefault(flow.lane, set()).add(key)
+        if flow.blocked:
+            self._standing[key] = None
         return flow
+
+    def _make_room(self) -> bool:
+        """Forget a flow that stands still. False when there is none: all of them are being served."""
+        key = next(iter(self._standing), None)
+        if key is None:
+            return False
+        flow = self._flows[key]
+        self._forget(flow.waiting)
+        self._drop(flow)
+        self._set_aside(flow)
+        return True
+
+    def _set_aside(self, flow: Flow) -> None:
+        if flow.blocked and flow.lane is not None and self._asides < ASIDE_MOST:
+            keys = self._aside.setdefault(flow.lane, set())
+            self._asides += flow.key not in keys
+            keys.add(flow.key)
+
+    def _drop(self, flow: Flow) -> None:
+        del self._flows[flow.key]
+        self._standing.pop(flow.key, None)
+        if flow.lane is not None:
+            keys = self._lanes[flow.lane]
+            keys.discard(flow.key)
+            if not keys:
+                del self._lanes[flow.lane]
 
     def _place(self, flow: Flow) -> None:
         """Into the rotation, at its end, when it has something; out of memory when it has nothing."""
         if flow.blocked:
             return
         if flow.waiting or flow.more:
-            self._rings[flow.priority].setdefault(flow.tenant, OrderedDict()).setdefault(flow.key, flow)
+            ring = self._rings[flow.priority]
+            flows = ring.get(flow.tenant)
+            if flows is None:
+                flows = ring[flow.tenant] = OrderedDict()
+            flows[flow.key] = flow  # stays where it is, if it is there
             return
         self._remove(flow)
-        del self._flows[flow.key]
-        if flow.lane is not None:
-            keys = self._lanes[flow.lane]
-            keys.discard(flow.key)
-            if not keys:
-                del self._lanes[flow.lane]
+        self._drop(flow)
 
     def _remove(self, flow: Flow) -> None:
         ring = self._rings[flow.priority]

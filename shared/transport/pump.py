@@ -23,8 +23,9 @@ from shared.kernel.logs import get_logger
 from shared.ledger import states
 from shared.ledger.states import Claim, Failure, Transition
 from shared.ledger.store_claim import claim, own_running
+from shared.transport.attempt import describe
 from shared.transport.control import Control
-from shared.transport.execution import Executor, describe
+from shared.transport.execution import Executor
 from shared.transport.names import GROUP, job_of, stream
 from shared.transport.reconcile import drop_entries, ensure_group
 from shared.transport.recorder import Recorder

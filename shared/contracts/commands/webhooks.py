@@ -35,10 +35,42 @@ class DeliverWebhook(Command):
     retry: ClassVar[RetryPolicy] = Schedule(delays_s=DEFAULT_DELAYS_S, jitter=0.2)
     # A quarter of a worker's 200 slots: an endpoint that hangs leaves the others theirs, and one that answers in
     # 50 ms may still get 1,000 deliveries a second.
-    lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=50)
+    lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=50, grouped=True)
 
     event_id: str
     endpoint_id: str
+
+
+class ProbeEndpoint(Command):
+    """Send one body to one endpoint, once, outside of its deliveries, and keep what was sent and what came back.
+
+    With a `challenge`, the receiver is to echo or to sign it: then the endpoint is verified.
+    """
+
+    task: ClassVar[str] = "webhooks.probe"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 80.0
+    retry: ClassVar[RetryPolicy] = ONCE
+    priority: ClassVar[int] = 3
+    lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=3)
+
+    endpoint_id: str
+    event_id: str
+    body: str
+    challenge: str | None = None
+
+
+class FanOutEvent(Command):
+    """Make the deliveries of an event that many endpoints take, in the order of acceptance among its tenant's."""
+
+    task: ClassVar[str] = "webhooks.fan_out"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 600.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=0.5, cap_s=60.0, max_attempts=20)
+    priority: ClassVar[int] = 4
+    lanes: ClassVar[LanePolicy] = LanePolicy(ordered=True)
+
+    event_id: str
 
 
 class PurgeEvents(Command):
@@ -55,4 +87,78 @@ class PurgeEvents(Command):
     after: tuple[str | int, ...] | None = None
 
 
-COMMANDS = command_table(PublishEvent, DeliverWebhook, PurgeEvents)
+class ResealSecrets(Command):
+    """Seal with the newest master key what an older one has sealed, from the endpoint after `after` on."""
+
+    task: ClassVar[str] = "webhooks.reseal_secrets"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 120.0
+    retry: ClassVar[RetryPolicy] = ONCE
+    priority: ClassVar[int] = 7
+    schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="50 * * * *"),)
+
+    after: str = ""
+
+
+class ForgetEndpoint(Command):
+    """Cancel what waits for a deleted endpoint, when that is more than the request that deleted it had time for."""
+
+    task: ClassVar[str] = "webhooks.forget_endpoint"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 600.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=1.0, cap_s=60.0, max_attempts=100)
+    priority: ClassVar[int] = 3
+
+    endpoint_id: str
+
+
+class ReplayEvents(Command):
+    """Send events again, as the replay of this job's id says; goes on where an attempt before it was cut off."""
+
+    task: ClassVar[str] = "webhooks.replay_events"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 3_600.0
+    retry: ClassVar[RetryPolicy] = Exponential(base_s=1.0, cap_s=10.0, max_attempts=100)
+    priority: ClassVar[int] = 5
+    lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=3)
+
+
+class ErasePayloads(Command):
+    """Empty the bodies of events whose tenant keeps payloads for a shorter time than that."""
+
+    task: ClassVar[str] = "webhooks.erase_payloads"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 50.0
+    retry: ClassVar[RetryPolicy] = ONCE
+    priority: ClassVar[int] = 6
+    schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="* * * * *"),)
+
+
+class TellOfDead(Command):
+    """Tell of deliveries that the ledger itself has ended in the last `hours`: nobody else was there to do so."""
+
+    task: ClassVar[str] = "webhooks.tell_of_dead"
+    queue: ClassVar[str] = "webhooks"
+    timeout_s: ClassVar[float] = 60.0
+    retry: ClassVar[RetryPolicy] = ONCE
+    priority: ClassVar[int] = 6
+    schedule: ClassVar[tuple[CronLine, ...]] = (
+        CronLine(cron="* * * * *"),
+        CronLine(cron="35 4 * * *", name="nightly", args={"hours": 168}),
+    )
+
+    hours: int = 1
+
+
+COMMANDS = command_table(
+    PublishEvent,
+    DeliverWebhook,
+    ProbeEndpoint,
+    FanOutEvent,
+    PurgeEvents,
+    ResealSecrets,
+    ForgetEndpoint,
+    ReplayEvents,
+    ErasePayloads,
+    TellOfDead,
+)

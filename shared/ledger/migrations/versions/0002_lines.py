@@ -84,6 +84,9 @@ def _tables() -> None:
         sa.Column("ordered", sa.Boolean(), nullable=False),
         sa.Column("paused_at", sa.BigInteger()),
         sa.Column("tat", sa.BigInteger(), nullable=False),
+        sa.Column("held_until", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("held_why", _TEXT),
+        sa.Column("ceiling", sa.Integer()),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("queue", "tenant", "name", name=op.f("pk_lane")),
     )
@@ -119,6 +122,15 @@ def _tables() -> None:
         sa.Column("offset_chars", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("job_id", "fence", "number", name=op.f("pk_job_output")),
+    )
+    op.create_table(
+        "served_task",
+        sa.Column("task", _ID, nullable=False),
+        sa.Column("queue", _TEXT, nullable=False),
+        sa.Column("args_schema", sa.Text(), nullable=False),
+        sa.Column("retry", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("task", name=op.f("pk_served_task")),
     )
     op.create_table(
         "shadow_task",
