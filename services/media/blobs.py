@@ -1,35 +1,40 @@
 """Where bytes live: a local directory, S3, GCS or Azure, by one URL, through obstore.
 
-Owns keys and streams. Invariants: an object appears under its key whole or not at all, and only rows in the database
-make it count, so every upload has a new key; nothing is held in memory beyond a few chunks. Refuses a stream over its
-limit (BlobTooLarge, 413) and keys that no server of ours would make (ValueError: they never come from clients).
+Owns keys and streams; `tally` counts what passes, `local_folder` does what a directory takes besides. Invariants: an
+object appears under its key whole or not at all, and only rows in the database make it count, so every upload has a
+new key; nothing is held in memory beyond a few chunks. Refuses a stream over its limit (BlobTooLarge, 413), one that
+would leave less of a local disk than its reserve (StorageFull, 507), and keys that no server of ours would make
+(ValueError: they never come from clients).
 
-A cancelled upload to S3 leaves an unfinished multipart upload behind: the bucket needs a lifecycle rule for those.
+What breaks or cancels a stream is told to the store as an error of the stream, so that it ends its multipart upload. A
+process that is killed leaves one behind on S3: the bucket needs a lifecycle rule for those.
 """
 
 import asyncio
 import contextlib
-import hashlib
-import itertools
-import os
 import re
+import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, BinaryIO, Literal
 
 import obstore
 import obstore.exceptions
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import HTTPStore, LocalStore, MemoryStore, ObjectStore, from_url
 
-from services.media.errors import BlobMissing, BlobTooLarge
+from services.media import local_folder as folder
+from services.media.errors import BlobMissing, StorageFull
+from services.media.tally import Tally
 from shared.kernel.errors import Misconfigured
 
 CHUNK_BYTES = 256 * 1024
 PART_BYTES = 5 * 1024 * 1024
-PARTS_AT_ONCE = 4
+PARTS_AT_ONCE = 2  # each is held in memory until the bucket has it
 DELETED_AT_ONCE = 500
+WRITTEN_BYTES = 4 * 1024 * 1024  # of a local copy, in one go in a thread
+ABORT_LIMIT_S = 5.0  # for the store to end what was cancelled
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
@@ -44,27 +49,88 @@ class Blob:
 
 
 class Blobs:
-    def __init__(self, url: str, **options: Any) -> None:
-        """`url`: a directory (made if absent) or file://, s3://, gs://, az://; `options` go to obstore's store."""
-        self._root = _local_root(url)  # None: a bucket
+    def __init__(self, url: str, *, reserve_bytes: int = 0, **options: Any) -> None:
+        """`url`: a directory (made if absent) or file://, s3://, gs://, az://; `options` go to obstore's store.
+
+        `reserve_bytes` of a local disk stay free, whoever would like to write.
+        """
+        self._root = folder.local_root(url)  # None: a bucket
+        self._reserve_bytes = reserve_bytes
         self._store = _open_store(url, options)
+
+    @property
+    def signs(self) -> bool:
+        """A client can be sent to the store itself, with a URL from `presign`."""
+        return not isinstance(self._store, (LocalStore, MemoryStore))
+
+    async def presign(self, method: Literal["GET", "PUT"], key: str, *, for_s: float) -> str:
+        """A URL that does this one thing, for so long, for whoever has it. Only where `signs`; credentials that have
+        to be asked for are waited for.
+        """
+        if isinstance(self._store, (LocalStore, MemoryStore, HTTPStore)):
+            raise TypeError("this storage signs nothing")
+        return await obstore.sign_async(self._store, method, _checked(key), timedelta(seconds=for_s))
+
+    async def check_room(self, size_bytes: int) -> None:
+        """Raises StorageFull when so many bytes more would eat into the reserve of a local disk."""
+        if self._root is None or not self._reserve_bytes:
+            return
+        free_bytes = (await asyncio.to_thread(shutil.disk_usage, self._root)).free
+        if free_bytes - size_bytes < self._reserve_bytes:
+            text = "the storage has no room for this: of its free space, a reserve has to stay"
+            raise StorageFull(text, reserve_bytes=self._reserve_bytes, found_bytes=free_bytes, needed_bytes=size_bytes)
 
     async def put_stream(self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int) -> tuple[int, str]:
         """Store a stream under a new key; (size in bytes, SHA-256 in hex). What `chunks` raises is raised again."""
-        tally = _Tally(chunks, limit_bytes)
+        tally = Tally(chunks, limit_bytes, self.check_room)
+        storing = asyncio.ensure_future(self._put(_checked(key), tally))
         try:
-            await obstore.put_async(
-                self._store, _checked(key), tally.counted(), chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-            )
+            await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            await self._abort(key, tally, storing)
+            raise
         except Exception as error:
             if tally.failure is not None and tally.failure is not error:  # obstore wraps it into its own
                 raise tally.failure from None
             raise
+        await self._flush(key)
         return tally.size_bytes, tally.digest.hexdigest()
+
+    async def _flush(self, key: str) -> None:
+        """A row that names it may outlive a power failure, so it has to: stores in a network see to that themselves."""
+        if self._root is not None:
+            try:
+                await asyncio.to_thread(folder.fsync, self._root, key)
+            except FileNotFoundError as error:  # somebody has deleted it meanwhile
+                raise BlobMissing(f"there is no stored object {key}") from error
+
+    async def _put(self, key: str, tally: Tally) -> None:
+        """What fits into one part of a bucket is one request to it, instead of three."""
+        chunks, held = tally.counted(), bytearray()
+        if self._root is None:
+            async for chunk in chunks:
+                held += chunk
+                if len(held) >= PART_BYTES:
+                    break
+            else:
+                await obstore.put_async(self._store, key, bytes(held), use_multipart=False)
+                return
+        await obstore.put_async(
+            self._store, key, _chained(bytes(held), chunks), chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+        )
+
+    async def _abort(self, key: str, tally: Tally, storing: "asyncio.Future[None]") -> None:
+        """Cancelling the call itself would leave what S3 has of it; an error of the stream makes the store clean up."""
+        tally.stop()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(ABORT_LIMIT_S):
+                await storing
+                await self.remove([key])  # it had ended already
 
     async def put_file(self, key: str, path: Path) -> int:
         """Store a finished file under a new key; its size in bytes."""
         await obstore.put_async(self._store, _checked(key), path, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+        await self._flush(key)
         return await self.size_bytes(key)
 
     async def open(self, key: str, *, start: int = 0, end: int | None = None) -> Blob:
@@ -96,13 +162,23 @@ class Blobs:
             raise BlobMissing(f"there is no stored object {key}") from error
 
     async def local_copy(self, key: str, directory: Path) -> Path:
-        """A file in `directory` for a slot to read, named after the key's last part. Raises BlobMissing."""
+        """A file in `directory` for a slot to read, named after the key's last part. Raises BlobMissing.
+
+        Written in a thread: a disk that is slow holds up this copy, and nothing else of the process.
+        """
         path = directory / key.rsplit("/", 1)[-1]
         blob = await self.open(key)
+        held: list[bytes] = []
+        held_bytes = 0
         try:
             with path.open("wb") as file:
                 async for chunk in blob.chunks:
-                    file.write(chunk)
+                    held.append(chunk)
+                    held_bytes += len(chunk)
+                    if held_bytes >= WRITTEN_BYTES:
+                        await asyncio.to_thread(_write, file, held)
+                        held, held_bytes = [], 0
+                await asyncio.to_thread(_write, file, held)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -125,9 +201,9 @@ class Blobs:
         """
         if self._root is not None:
             top = self._root / _checked(prefix)
-            for name in sorted(await asyncio.to_thread(_names_in, top)):
+            for name in sorted(await asyncio.to_thread(folder.names_in, top)):
                 if after is None or name > after:
-                    found = await asyncio.to_thread(_files_in, top / name)
+                    found = await asyncio.to_thread(folder.files_in, top / name)
                     yield name, {f"{prefix}/{name}/{path}": changed_s for path, changed_s in found.items()}
             return
         offset = (
@@ -149,63 +225,23 @@ class Blobs:
     async def remove(self, keys: Sequence[str]) -> None:
         """Delete these, which `folders` has given; what is not there any more is no error."""
         if self._root is not None:
-            await asyncio.to_thread(_unlink, self._root, keys)
+            await asyncio.to_thread(folder.unlink, self._root, keys)
             return
         for at in range(0, len(keys), DELETED_AT_ONCE):
             with contextlib.suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, list(keys[at : at + DELETED_AT_ONCE]))
 
 
-def _names_in(top: Path) -> list[str]:
-    try:
-        return [entry.name for entry in os.scandir(top) if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
+def _write(file: BinaryIO, chunks: Sequence[bytes]) -> None:
+    file.writelines(chunks)
+    file.flush()  # so that nothing is left for the close, which nobody waits for in a thread
 
 
-def _files_in(folder: Path) -> dict[str, float]:
-    found = {}
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file() and not path.is_symlink():
-                found[str(path.relative_to(folder))] = path.stat().st_mtime
-    return found
-
-
-def _unlink(root: Path, keys: Sequence[str]) -> None:
-    for key in keys:
-        path = root / key
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty, or gone
-            for parent in itertools.takewhile(lambda parent: parent != root, path.parents):
-                parent.rmdir()
-
-
-class _Tally:
-    """Counts and hashes a stream on its way; keeps the error that broke it."""
-
-    def __init__(self, chunks: AsyncIterable[bytes], limit_bytes: int) -> None:
-        self._chunks = chunks
-        self._limit_bytes = limit_bytes
-        self.digest = hashlib.sha256()
-        self.size_bytes = 0
-        self.failure: Exception | None = None
-
-    def _check(self) -> None:
-        if self.size_bytes > self._limit_bytes:
-            text = f"the body is at least {self.size_bytes} bytes, the limit is {self._limit_bytes}"
-            raise BlobTooLarge(text, limit_bytes=self._limit_bytes, found_bytes=self.size_bytes)
-
-    async def counted(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._chunks:
-                self.size_bytes += len(chunk)
-                self._check()
-                self.digest.update(chunk)
-                yield chunk
-        except Exception as failure:
-            self.failure = failure
-            raise
+async def _chained(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if head:
+        yield head
+    async for chunk in chunks:
+        yield chunk
 
 
 async def _chunks(got: "obstore.GetResult") -> AsyncIterator[bytes]:
@@ -219,18 +255,14 @@ def _checked(key: str) -> str:
     return key
 
 
-def _local_root(url: str) -> Path | None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("", "file"):
-        return None
-    return Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
-
-
 def _open_store(url: str, options: dict[str, Any]) -> ObjectStore:
-    root = _local_root(url)
+    root = folder.local_root(url)
     if root is None:
         try:
             return from_url(url, **options)
         except obstore.exceptions.BaseError as wrong:  # its first line is a sentence, the rest is for who debugs it
             raise Misconfigured(f"the storage cannot be opened: {str(wrong).partition(chr(10))[0]}") from None
-    return LocalStore(root, mkdir=True, automatic_cleanup=True, **options)
+    try:
+        return LocalStore(root, mkdir=True, automatic_cleanup=True, **options)
+    except (OSError, obstore.exceptions.BaseError) as wrong:
+        raise Misconfigured(f"the storage cannot be opened: {root}: {str(wrong).partition(chr(10))[0]}") from None

@@ -4,15 +4,19 @@
     ├── MediaError         422  the file itself is refused; trying again gives the same answer
     ├── TaskFailed         500  a task raised something nobody foresaw; `error_type` names it
     ├── SlotDied           500  the child process ended under the call; `signal` or `exit_code` says how
+    ├── ContentQuarantined 422  this content has ended too many slots and gets no other; `ended_by` says by what
     ├── DeadlineExceeded   504  the call ran for longer than its timeout and was killed
     ├── PoolFull           429  the bounded queue in front of the slots is full
     ├── PoolClosed         503  the pool was closed, or never started
     ├── SlotsUnavailable   503  no child process can be started
     ├── BlobMissing        404  no object under that key
-    └── BlobTooLarge       413  a stream passed its limit; nothing of it is stored
+    ├── BlobTooLarge       413  a stream passed its limit; nothing of it is stored
+    ├── UnsupportedFormat  415  what came is nothing that is taken here, by its first bytes
+    └── StorageFull        507  the disk's reserve would be eaten into; nothing is stored
 
-Codes of MediaError: unsupported_format, truncated, corrupt, too_many_bytes, too_many_pixels, too_many_frames,
-out_of_memory, no_such_file. Worth a retry: SlotDied, DeadlineExceeded, TaskFailed, PoolClosed and SlotsUnavailable.
+Codes of MediaError: unsupported_format, unsupported_codec, no_streams, reaches_out, truncated, corrupt, too_many_bytes,
+too_many_pixels, too_many_frames, too_many_streams, too_long, out_of_memory, output_too_large, no_such_file. Worth a
+retry: SlotDied, DeadlineExceeded, TaskFailed, PoolClosed and SlotsUnavailable.
 """
 
 import signal as signals
@@ -47,6 +51,11 @@ class SlotDied(HoldfastError):
         return cls(f"the media slot exited with {status} while it ran this call", signal=None, exit_code=status)
 
 
+class ContentQuarantined(HoldfastError):
+    status = 422
+    code = "content_quarantined"
+
+
 class DeadlineExceeded(HoldfastError):
     status = 504
     code = "deadline_exceeded"
@@ -70,6 +79,16 @@ class BlobMissing(NotFound):
 
 class BlobTooLarge(TooLarge):
     code = "body_too_large"
+
+
+class UnsupportedFormat(HoldfastError):
+    status = 415
+    code = "unsupported_format"
+
+
+class StorageFull(HoldfastError):
+    status = 507
+    code = "storage_full"
 
 
 def _signal_name(number: int) -> str:

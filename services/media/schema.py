@@ -4,4 +4,4 @@ from pathlib import Path
 
 from shared.db.migrate import Owner
 
-OWNER = Owner("media", Path(__file__).parent / "migrations", oldest=1, newest=1)
+OWNER = Owner("media", Path(__file__).parent / "migrations", oldest=2, newest=2)

@@ -10,7 +10,10 @@ from shared.kernel.errors import HoldfastError
 
 @dataclass(eq=False)
 class Call:
-    """`verdict` is the error that the call will get because the pool itself ended its slot."""
+    """`verdict` is the error that the call will get because the pool itself ended its slot.
+
+    `bulk`: what somebody waits for goes first.
+    """
 
     id: int
     message: bytes
@@ -18,6 +21,7 @@ class Call:
     future: asyncio.Future[dict[str, Any]] = field(repr=False)
     verdict: HoldfastError | None = None
     given_back: int = 0
+    bulk: bool = False
     on_progress: Callable[[float, str], None] | None = field(default=None, repr=False)
 
     def succeed(self, result: dict[str, Any]) -> None:

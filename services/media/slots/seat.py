@@ -15,10 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from services.media import wire
-from services.media.call import Call
 from services.media.errors import DeadlineExceeded, MediaError, TaskFailed
-from services.media.launcher import Launcher
+from services.media.slots import wire
+from services.media.slots.call import Call
+from services.media.slots.launcher import Launcher
+from services.media.slots.slot import PAGE_BYTES, Channels
+from shared.kernel.errors import HoldfastError
 
 DEPTH = 2
 KILL_WAIT_S = 1.0
@@ -36,24 +38,33 @@ class Seat:
         self.in_flight: deque[Call] = deque()
         self.pid = 0
         self.taken = 0
+        self.answered = 0
         self.killed = False
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.gone: asyncio.Future[None] = self._loop.create_future()
+        self.refusal = ""
+        self.protection: dict[str, str] = {}
+        self.baseline_bytes = self.resident_bytes = 0
         self._push, self._pull = wire.call_channel()
         self._answers, self._theirs = socket.socketpair()
         self._answers.setblocking(False)
+        self._lifeline = -1
+        self._memory = -1
 
     async def open(self, within_s: float) -> None:
         """Wait for the child's `ready`. Raises OSError; the seat is closed then."""
+        opened = False
         try:
-            with self._theirs:
-                self._launcher.launch(self._pull, self._theirs)
+            self._launch()
             self._loop.add_reader(self._answers.fileno(), self._on_readable)
             await asyncio.wait({self.ready, self.gone}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            opened = self.ready.done() and not self.gone.done()
         finally:
-            if self.gone.done() or not self.ready.done():
+            if not opened:  # also when whoever waited was cancelled in the turn in which it became ready
                 self.kill()
                 self.close()
+        if self.refusal:
+            raise PermissionError(self.refusal)
         if not self.ready.done():
             raise ConnectionResetError(f"the slot ended early, or was not ready within {within_s} s")
 
@@ -82,6 +93,21 @@ class Seat:
             self._arm()
         return True
 
+    def overrule(self, verdict: HoldfastError) -> None:
+        """End the slot and what runs in it, which gets this error."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.in_flight[0].verdict = verdict
+        self.kill()
+        self._timer = self._loop.call_later(KILL_WAIT_S, self.in_flight[0].fail, verdict)
+
+    def read_resident(self) -> int:
+        """Bytes of the child that are in memory, asked of the kernel; 0 when it does not say."""
+        try:
+            return int(os.pread(self._memory, 64, 0).split()[1]) * PAGE_BYTES
+        except (OSError, IndexError):
+            return 0
+
     def kill(self) -> None:
         if self.killed or self.gone.done() or not self.pid:
             return
@@ -109,8 +135,20 @@ class Seat:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+        for fd in (self._lifeline, self._memory):
+            if fd >= 0:
+                os.close(fd)
+        self._lifeline = self._memory = -1
         if not self.gone.done():
             self.gone.set_result(None)
+
+    def _launch(self) -> None:
+        theirs, self._lifeline = os.pipe()  # never written to: that it closes is what it says
+        try:
+            with self._theirs:
+                self._launcher.launch(Channels(self._pull, self._theirs, theirs))
+        finally:
+            os.close(theirs)
 
     def _drain(self) -> list[bytes]:
         unread: list[bytes] = []
@@ -133,7 +171,7 @@ class Seat:
                 break
             try:
                 self._take_message(message)
-            except (KeyError, TypeError, ValueError, asyncio.InvalidStateError):
+            except Exception:  # whatever it said: it does not speak the protocol
                 self.kill()
         if not data:
             self._loop.remove_reader(self._answers.fileno())
@@ -141,24 +179,40 @@ class Seat:
 
     def _take_message(self, message: dict[str, Any]) -> None:
         if "ready" in message:
+            if self.ready.done():  # whoever has taken it over would have another process killed in its place
+                raise ValueError("a slot is ready once")
             self.pid = int(message["ready"])
             self._launcher.forget(self.pid)
             with contextlib.suppress(AttributeError, OSError):  # Linux only
                 self._pidfd = os.pidfd_open(self.pid)
+                self._memory = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY)
+            self.protection = {str(name): str(words) for name, words in message["protection"].items()}
+            self.baseline_bytes = self.resident_bytes = int(message["rss"])
             self.ready.set_result(None)
+            return
+        if "refused" in message:
+            self.refusal = str(message["refused"])[:500]
             return
         if not self.in_flight or self.in_flight[0].id != message.get("id"):
             self.kill()
             return
         if "progress" in message:
-            self._report(self.in_flight[0], *message["progress"])
+            fraction, note = message["progress"]
+            self._report(self.in_flight[0], float(fraction), str(note)[:200])
             return
+        resident_bytes = int(message["rss"])
+        result = message["ok"] if "ok" in message else _error(message["error"])
+        if not isinstance(result, (dict, HoldfastError)):
+            raise TypeError("an answer is an object")
+        # From here on nothing may fail: a call that has left the queue has nobody else to end it.
+        self.resident_bytes = resident_bytes
+        self.answered += 1
         call = self.in_flight.popleft()
         self._arm()
-        if "ok" in message:
-            call.succeed(message["ok"])
+        if isinstance(result, HoldfastError):
+            call.fail(result)
         else:
-            call.fail(_error(message["error"]))
+            call.succeed(result)
         self._on_answer()
 
     def _report(self, call: Call, fraction: float, note: str) -> None:
@@ -173,10 +227,8 @@ class Seat:
             self._timer = self._loop.call_later(self.in_flight[0].timeout_s, self._on_deadline)
 
     def _on_deadline(self) -> None:
-        call = self.in_flight[0]
-        call.verdict = DeadlineExceeded(f"the call ran for more than {call.timeout_s:g} s", timeout_s=call.timeout_s)
-        self.kill()
-        self._timer = self._loop.call_later(KILL_WAIT_S, call.fail, call.verdict)
+        limit_s = self.in_flight[0].timeout_s
+        self.overrule(DeadlineExceeded(f"the call ran for more than {limit_s:g} s", timeout_s=limit_s))
 
 
 def _error(error: dict[str, Any]) -> MediaError | TaskFailed:

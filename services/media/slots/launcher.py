@@ -12,11 +12,13 @@ import socket
 import subprocess
 import sys
 
-from services.media import wire
-from services.media.forker import REQUEST
-from services.media.slot import SlotLimits
+from services.media.slots import wire
+from services.media.slots.forker import REQUEST
+from services.media.slots.slot import Channels, SlotLimits
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIPS_DISC_THRESHOLD")
+# The C library would keep what a large picture has needed, and the next large one find no room under the limit.
+_GIVE_BACK = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
 STATUS_WAIT_S = 0.5
 CLOSE_WAIT_S = 2.0
 KEPT_STATUSES = 256
@@ -32,13 +34,14 @@ class Launcher:
         self._ended: dict[int, int] = {}
         self._waiting: dict[int, asyncio.Future[int | None]] = {}
 
-    def launch(self, calls: socket.socket, answers: socket.socket) -> None:
+    def launch(self, channels: Channels) -> None:
         """Ask for one slot on these channels; it says `ready` there, or closes them. Raises OSError."""
         if self._control is None:
             self._start_forker()
         assert self._control is not None
         try:
-            socket.send_fds(self._control, [REQUEST], [calls.fileno(), answers.fileno()])
+            fds = [channels.calls.fileno(), channels.answers.fileno(), channels.lifeline]
+            socket.send_fds(self._control, [REQUEST], fds)
         except OSError:
             self._drop_forker()
             raise
@@ -50,10 +53,9 @@ class Launcher:
         if self._control is None:
             return None
         waiter = self._waiting[pid] = asyncio.get_running_loop().create_future()
-        try:
-            return await asyncio.wait_for(waiter, STATUS_WAIT_S)
-        except TimeoutError:
-            return None
+        try:  # not wait_for: that of 3.11 swallows a cancellation which comes together with the answer
+            await asyncio.wait({waiter}, timeout=STATUS_WAIT_S)
+            return waiter.result() if waiter.done() else None
         finally:
             self._waiting.pop(pid, None)
             self._ended.pop(pid, None)
@@ -75,7 +77,7 @@ class Launcher:
         limits = self._limits.dump()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
-                [sys.executable, "-m", "services.media.forker", str(theirs.fileno()), self._tasks_module, limits],
+                [sys.executable, "-m", "services.media.slots.forker", str(theirs.fileno()), self._tasks_module, limits],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=_environment(),
@@ -121,7 +123,13 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - a string is wanted
     # libvips reads these once, when it is loaded.
-    return kept | {"PYTHONPATH": path, "VIPS_CONCURRENCY": "1", "VIPS_BLOCK_UNTRUSTED": "1", "VIPS_WARNING": "0"}
+    return kept | {
+        "PYTHONPATH": path,
+        "VIPS_CONCURRENCY": "1",
+        "VIPS_BLOCK_UNTRUSTED": "1",
+        "VIPS_WARNING": "0",
+        **_GIVE_BACK,
+    }
 
 
 def _reap(process: subprocess.Popen[bytes], wait_s: float = CLOSE_WAIT_S) -> None:

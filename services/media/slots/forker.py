@@ -1,11 +1,12 @@
-"""The process that slots are forked from: `python -m services.media.forker FD MODULE LIMITS`.
+"""The process that slots are forked from: `python -m services.media.slots.forker FD MODULE LIMITS`.
 
 It imports the task module once (pyvips: 90 ms) and then forks a ready slot in about 2 ms. It exists because the pool's
 own process must never fork: it has an event loop and threads. Invariant: this process stays single-threaded, so it
 opens libraries but never runs them (a fork after libvips had started its threads hung).
 
-Protocol on FD: a request is one byte with two descriptors, a slot's call and answer channels; a report is a JSON line
-{pid, status} for every slot that ended. End of file means that the pool is gone, and so is this process.
+Protocol on FD: a request is one byte with three descriptors, a slot's call and answer channels and its lifeline; a
+report is a JSON line {pid, status} for every slot that ended. End of file means that the pool is gone, and so is this
+process.
 """
 
 import contextlib
@@ -19,8 +20,8 @@ import socket
 import sys
 from types import ModuleType
 
-from services.media import wire
-from services.media.slot import SlotLimits, serve
+from services.media.slots import wire
+from services.media.slots.slot import Channels, SlotLimits, serve
 
 REQUEST = b"s"
 
@@ -45,16 +46,17 @@ def main(fd: int, module_name: str, limits_json: str) -> None:
                 os.read(wake, 512)
                 _report_ended(control)
             else:
-                request, fds, _, _ = socket.recv_fds(control, len(REQUEST), 2)
+                request, fds, _, _ = socket.recv_fds(control, len(REQUEST), 3)
                 if not request:
                     return
-                _fork(control, (wake, alarm), fds, module, limits)
+                calls, answers, lifeline = fds
+                channels = Channels(socket.socket(fileno=calls), socket.socket(fileno=answers), lifeline)
+                _fork(control, (wake, alarm), channels, module, limits)
 
 
 def _fork(
-    control: socket.socket, pipe: tuple[int, int], fds: list[int], module: ModuleType, limits: SlotLimits
+    control: socket.socket, pipe: tuple[int, int], channels: Channels, module: ModuleType, limits: SlotLimits
 ) -> None:
-    calls, answers = (socket.socket(fileno=fd) for fd in fds)
     try:
         pid = os.fork()
     except OSError:
@@ -66,15 +68,14 @@ def _fork(
             control.close()
             for end in pipe:
                 os.close(end)
-            serve(calls, answers, module, limits)
+            serve(channels, module, limits)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(1)
-    calls.close()
-    answers.close()
+    channels.close()
 
 
 def _report_ended(control: socket.socket) -> None:
