@@ -28,7 +28,11 @@ ErrorKind = Literal[
     "protocol",  # what came back is not HTTP
     "too_large",  # the head of the answer passed the bounds
     "request",  # what we were told to send cannot be sent
+    "proxy",  # the operator's proxy does not connect us
+    "oauth2",  # the token that the endpoint asks for cannot be had
 ]
+CONTROL_HEADER: Final = "webhook-delivery"
+Control = Literal["abort", "disable"]
 OutcomeKind = Literal["success", "gone", "throttled", "retry"]
 
 
@@ -74,6 +78,18 @@ def classify(answer: Answer, *, now_s: float, retry_after_max_s: float = RETRY_A
         return Outcome("gone", reason)
     wish = parse_retry_after(answer.header("retry-after"), now_s=now_s, max_s=retry_after_max_s)
     return Outcome("throttled" if status in (429, 502, 504) else "retry", reason, wish)
+
+
+def control_of(answer: Answer) -> Control | None:
+    """What the receiver asks for by `webhook-delivery`: nothing more of this delivery, or of any to this endpoint.
+
+    Several words are parted by commas, the stronger one counts, and words that nobody knows say nothing.
+    """
+    header = answer.header(CONTROL_HEADER)
+    words = {word.strip().lower() for word in header.split(",")} if header else set()
+    if "disable" in words:
+        return "disable"
+    return "abort" if "abort" in words else None
 
 
 def body_text(raw: bytes, encoding: str, *, complete: bool) -> tuple[str, bool]:

@@ -12,14 +12,19 @@ from typing import Any, Final
 import orjson
 
 from services.webhooks.answers import Answer
+from services.webhooks.destinations import KINDS
 from services.webhooks.retry import next_delay_s
+from services.webhooks.store_events import Sent
 from services.webhooks.targets import Target
+from shared.kernel.clock import SECOND_US
 from shared.runtime.addresses import AddressPolicy, EgressRefused, check_url
-from shared.transport.attempt import Dead, Discard, Retry
+from shared.transport.attempt import Dead, Discard, Postpone, Retry
 
 BODY_JSON_BYTES: Final = 40_000
 """A body of control characters grows six-fold as JSON, and a detail past its bound would not be kept at all."""
 _BODY_SAFE_CHARS: Final = BODY_JSON_BYTES // 6
+
+DELETED: Final = "the endpoint has been deleted"
 
 
 class DeliveryFailed(Retry):
@@ -34,8 +39,24 @@ class EgressForbidden(Dead):
     """The endpoint's URL names an address that nothing is sent to."""
 
 
+class DeliveryAborted(Dead):
+    """The receiver has asked not to be sent this again."""
+
+
+class EndpointGone(Dead):
+    """The receiver has asked not to be sent anything again."""
+
+
+class CircuitOpen(Postpone):
+    """The endpoint keeps failing: nothing is sent before the next probe, and no attempt is spent."""
+
+
 class EventMissing(Dead):
     """The event is not there any more."""
+
+
+class PayloadErased(Dead):
+    """The tenant keeps payloads for a shorter time than this delivery has waited."""
 
 
 class EndpointDeleted(Discard):
@@ -49,18 +70,34 @@ class EndpointDisabled(Discard):
 def usable(target: Target | None, tenant: str) -> Target:
     """Raises EndpointDeleted, EndpointDisabled."""
     if target is None or target.tenant != tenant:
-        raise EndpointDeleted("the endpoint has been deleted")
+        raise EndpointDeleted(DELETED)
     if not target.enabled:
         raise EndpointDisabled(f"the endpoint is disabled: {target.disabled_reason or 'no reason given'}")
     return target
 
 
+def check_circuit(target: Target, now_us: int) -> None:
+    """For what was dispatched before the relay heard of it. Raises CircuitOpen."""
+    if target.health.held_until > now_us:
+        wait_s = (target.health.held_until - now_us) / SECOND_US
+        raise CircuitOpen(wait_s, "the endpoint keeps failing: its circuit is open")
+
+
+def present(sent: Sent | None, event_id: str, tenant: str) -> bytes:
+    """The body. Raises PayloadErased, and EventMissing also for another tenant's: a job's arguments can be edited."""
+    if sent is None or sent.tenant != tenant:
+        raise EventMissing(f"the event {event_id} is not there any more")
+    if not sent.body:
+        raise PayloadErased(f"the payload of {event_id} was erased: its tenant keeps payloads for a shorter time")
+    return sent.body
+
+
 def failure(
     target: Target, answer: Answer, policy: AddressPolicy, *, attempt: int, last: bool, wish_s: float | None
-) -> Exception:
+) -> Retry | Dead:
     """What a handler raises for an answer that is no success."""
     reason = reason_of(answer)
-    if answer.error == "egress" and _refused_for_itself(target.url, policy):
+    if answer.error == "egress" and _refused_for_itself(KINDS[target.kind].judged(target), policy):
         return EgressForbidden(reason)
     kind = str(answer.error) if answer.status is None else f"http_{answer.status}"
     return again(target, reason, kind=kind, attempt=attempt, last=last, wish_s=wish_s)
@@ -68,12 +105,19 @@ def failure(
 
 def again(
     target: Target, reason: str, *, kind: str, attempt: int, last: bool, wish_s: float | None = None
-) -> Exception:
+) -> Retry | Dead:
     """The retry that the endpoint's schedule foresees, or its end. `last`: the ledger allows no other attempt."""
     delay_s = None if last else next_delay_s(target.retry, attempt, wish_s)
     if delay_s is None:
         return DeliveryExhausted(f"{reason} after {attempt} attempt{'s' if attempt > 1 else ''}", kind=kind)
     return DeliveryFailed(delay_s, reason)
+
+
+def switched_off(answer: Answer) -> str:
+    """Why the endpoint is disabled, in the words of people."""
+    if answer.status == 410:
+        return f"the receiver answered {reason_of(answer)}"
+    return f"the receiver answered {reason_of(answer)} with webhook-delivery: disable"
 
 
 def reason_of(answer: Answer) -> str:

@@ -3,12 +3,15 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import AfterValidator
 from taskiq import TaskiqDepends
 
 from services.webhooks.desk import Desk
+from services.webhooks.patterns import is_event_type
 from services.webhooks.settings import WebhooksSettings
+from shared.kernel.errors import NotFound
 from shared.runtime.callers import Caller, require
-from shared.runtime.pages import Page, pages_of
+from shared.runtime.pages import Page, pages_of, pages_of_keys
 from shared.runtime.paths import id_in_path
 from shared.runtime.resources import Resources, get_resources
 from shared.transport.attempt import Attempt, get_attempt
@@ -31,12 +34,23 @@ async def desk_of(request: Request) -> Desk:
     return get_desk(request)
 
 
+def _type(text: str) -> str:
+    if not is_event_type(text):
+        raise NotFound(f"there is no event type {text[:100]}")
+    return text
+
+
 # Routes
 EndpointId = Annotated[str, id_in_path("ep", "endpoint")]
+TypeInPath = Annotated[str, AfterValidator(_type)]
+TypePage = Annotated[Page, pages_of_keys(200)]
 EventId = Annotated[str, id_in_path("evt", "event")]
 DeliveryId = Annotated[str, id_in_path("job", "delivery")]
+TestId = Annotated[str, id_in_path("job", "test")]
+ReplayId = Annotated[str, id_in_path("job", "replay")]
 EndpointPage = Annotated[Page, pages_of("ep")]
 DeliveryPage = Annotated[Page, pages_of("job")]
+ReplayPage = Annotated[Page, pages_of("job")]
 Held = Annotated[Resources, Depends(held)]
 TheDesk = Annotated[Desk, Depends(desk_of)]
 MayRead = Annotated[Caller, Depends(require("webhooks:read"))]

@@ -4,11 +4,14 @@ aiohttp's connector finds, makes and vets the connection, and its protocol parse
 more than both together (ADR 0015), is left out: what is sent is always one POST of bytes. The invariants: a connection
 goes back to the pool only when the whole answer came and nothing of the request waits to be sent, and is used again
 only when nothing came meanwhile; of an answer's body at most one byte
-over the cap is read. Refuses header values that would begin another header.
+over the cap is read. A kept connection that ends before a byte of the answer came was closed while it was idle: the
+request is sent again on another one, within the same attempt (RFC 9112 §9.3.1 allows it where a repetition is told,
+and `webhook-id` tells). Refuses header values that would begin another header.
 """
 
 import asyncio
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,9 +22,12 @@ from aiohttp.http import RawResponseMessage
 from yarl import URL
 
 from services.webhooks.answers import BODY_CAP_BYTES
+from services.webhooks.heads import BoundedHandler
 
 JOINED_MOST_BYTES: Final = 16_384
 """Up to here head and body are one write; above, copying them together costs more than a second write."""
+STALE_MOST: Final = 3
+"""Kept connections that may turn out dead, in one attempt, before that is the attempt's failure."""
 _SWITCHING: Final = 101
 _NO_LIMIT: Final = aiohttp.ClientTimeout(total=None)  # the caller's deadline covers everything
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -35,10 +41,11 @@ class Route:
     head: str
 
     @classmethod
-    def to(cls, url: URL, always: Mapping[str, str]) -> "Route":
-        """Inside the running loop; `url` as it was judged, encoded."""
+    def to(cls, url: URL, always: Mapping[str, str], context: ssl.SSLContext | None = None) -> "Route":
+        """Inside the running loop; `url` as it was judged, encoded. Each `context` has connections of its own."""
         first = f"POST {url.raw_path_qs} HTTP/1.1\r\n{_lines({'Host': url.host_port_subcomponent or ''})}"
-        return cls(aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop()), first + _lines(always))
+        pattern = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop(), ssl=context or True)
+        return cls(pattern, first + _lines(always))
 
 
 class Exchange:
@@ -55,15 +62,22 @@ class Exchange:
     async def run(self, headers: Mapping[str, str], body: bytes, *, last: bool) -> None:
         """Send, and read the answer. `last`: the connection is not kept. Raises what `failures.EXPECTED` lists."""
         head = f"{self._route.head}{_lines(headers)}Content-Length: {len(body)}\r\n\r\n".encode()
-        protocol, transport = await self._connect()
-        if last:
-            protocol.force_close()
-        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        if len(body) <= JOINED_MOST_BYTES:
-            transport.write(head + body)
-        else:
-            transport.writelines((head, body))
-        message, content = await protocol.read()
+        for left in range(STALE_MOST, -1, -1):
+            protocol, transport = await self._connect()
+            if last:
+                protocol.force_close()
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            if len(body) <= JOINED_MOST_BYTES:
+                transport.write(head + body)
+            else:
+                transport.writelines((head, body))
+            try:
+                message, content = await protocol.read()
+                break
+            except aiohttp.ClientConnectionError:
+                if not left or not _was_stale(protocol):
+                    raise
+                self.leave()
         while 100 <= message.code <= 199 and message.code != _SWITCHING:  # BoundedHandler says how many
             message, content = await protocol.read()
         self.answer = message
@@ -100,6 +114,11 @@ class Exchange:
                 return False
             self.raw += await content.read(room)
         return True
+
+
+def _was_stale(protocol: ResponseHandler) -> bool:
+    """Kept from an earlier request, and ended without a byte of an answer: its end had begun before we wrote."""
+    return isinstance(protocol, BoundedHandler) and protocol.requests > 1 and not protocol.heard
 
 
 def _lines(headers: Mapping[str, str]) -> str:

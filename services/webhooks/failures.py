@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from services.webhooks.answers import ErrorKind, clean
 from shared.runtime.addresses import EgressRefused
+from shared.runtime.proxy import ProxyFailed
 
 # ValueError: a header that cannot be written. RuntimeError: uvloop's and aiohttp's for a transport that closed under
 # a read or a write.
@@ -24,6 +25,7 @@ EXPECTED: Final = (
 # In this order: aiohttp's classes inherit from several of these.
 _KINDS: Final[tuple[tuple[type[BaseException], ErrorKind], ...]] = (
     (EgressRefused, "egress"),
+    (ProxyFailed, "proxy"),
     (TimeoutError, "timeout"),
     (aiohttp.ClientConnectorDNSError, "dns"),
     (aiohttp.ClientSSLError, "tls"),

@@ -15,12 +15,22 @@ INFORMATIONAL_MAX: Final = 16
 
 
 class BoundedHandler(ResponseHandler):
+    """`requests` so far; `heard`: something came since the newest began."""
+
+    requests = 0
+    heard = False
     _heads = 0
 
     def set_response_params(self, **params: Any) -> None:
         """Once for each request, before its answer is read."""
         self._heads = 0
+        self.requests += 1
+        self.heard = False
         super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        super().data_received(data)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
         """Also of whoever reads the body: what is no HTTP after the head would be waited for until the deadline."""

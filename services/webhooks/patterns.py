@@ -2,6 +2,7 @@
 
 Pure. A type is segments of letters, digits, `_` and `-` parted by dots. A pattern is a type, `*` for every type, or
 a type with `.*` behind it for everything below it: `media.*` matches `media.asset.processed.v1`, not `media`.
+The types of operational events are ours: `*` does not match them, so nobody gets them who did not ask for them.
 The invariant: `Matcher.of(type)` is exactly the values one of whose patterns `matches` the type, each once, in the
 order given; its cost grows with the type's segments and the matches, not with the endpoints.
 """
@@ -13,6 +14,11 @@ from typing import Final, Generic, TypeVar
 TYPE_MAX_CHARS: Final = 128
 PATTERNS_MAX: Final = 50
 EVERYTHING: Final = "*"
+ENDPOINT_DISABLED: Final = "endpoint.disabled"
+ENDPOINT_RECOVERED: Final = "endpoint.recovered"
+ATTEMPT_FAILING: Final = "delivery.attempt_failing"
+EXHAUSTED: Final = "delivery.exhausted"
+OPERATIONAL: Final = frozenset({ENDPOINT_DISABLED, ENDPOINT_RECOVERED, ATTEMPT_FAILING, EXHAUSTED})
 _TYPE: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 V = TypeVar("V")
@@ -28,7 +34,7 @@ def is_pattern(text: str) -> bool:
 
 def matches(pattern: str, event_type: str) -> bool:
     if pattern == EVERYTHING:
-        return True
+        return event_type not in OPERATIONAL
     if pattern.endswith(".*"):
         return event_type.startswith(pattern[:-1])
     return pattern == event_type
@@ -57,7 +63,7 @@ class Matcher(Generic[V]):
 
 def _patterns_of(event_type: str) -> list[str]:
     """Every pattern that matches the type."""
-    patterns = [EVERYTHING, event_type]
+    patterns = [event_type] if event_type in OPERATIONAL else [EVERYTHING, event_type]
     dot = event_type.find(".")
     while dot >= 0:
         patterns.append(event_type[:dot] + ".*")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from services.webhooks.patterns import TYPE_MAX_CHARS, is_event_type
+from services.webhooks.patterns import OPERATIONAL, TYPE_MAX_CHARS, is_event_type
 from shared.kernel.errors import BadInput, TooLarge
 
 PAYLOAD_MAX_BYTES: Final = 256 * 1024
@@ -17,8 +17,14 @@ PAYLOAD_MAX_BYTES: Final = 256 * 1024
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def encode_body(event_type: str, timestamp: str, data: Mapping[str, Any]) -> str:
-    """The body as text. Raises TooLarge past PAYLOAD_MAX_BYTES of UTF-8, BadInput for what is not JSON."""
+def encode_body(event_type: str, timestamp: str, data: Mapping[str, Any], *, ours: bool = False) -> str:
+    """The body as text. Raises TooLarge past PAYLOAD_MAX_BYTES of UTF-8, BadInput for what is not JSON.
+
+    Operational events are `ours`: nobody else may say that an endpoint was disabled.
+    """
+    if event_type in OPERATIONAL and not ours:
+        words = f"{event_type} is the type of an operational event: nobody publishes it"
+        raise BadInput(words, code="reserved_event_type", pointer="/type", found=event_type)
     document = {"type": event_type, "timestamp": timestamp, "data": data}
     try:
         body = _ENCODER.encode(document)

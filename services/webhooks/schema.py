@@ -4,4 +4,5 @@ from pathlib import Path
 
 from shared.db.migrate import Owner
 
-OWNER = Owner("webhooks", Path(__file__).parent / "migrations", oldest=1, newest=1)
+LINKS = (("webhooks_deliveries", "job_id"),)
+OWNER = Owner("webhooks", Path(__file__).parent / "migrations", oldest=2, newest=2, links=LINKS)

@@ -1,21 +1,23 @@
 """One HTTP attempt: sends bytes to a vetted target and brings back an `Answer`, never an exception of the network.
 
 Owns the pool of connections of a process. The invariants: one total deadline covers lookup, connect, TLS, upload, head
-and body; nothing is sent to an address that the policy forbids; at most 20 kB of an answer is kept, whatever is
-sent. Knows no redirects, cookies or proxies, and refuses compressed transfers (it asks for none, and inflates what
-comes anyway under its own cap).
+and body, an OAuth2 token and the proxy; nothing is sent to an address that the policy forbids; at most 20 kB of an
+answer is kept, whatever is sent. Knows no redirects or cookies, and refuses compressed transfers (it asks for none,
+and inflates what comes anyway under its own cap).
 """
 
 import asyncio
 import ssl
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Final, Self
 
 import aiohttp
 from yarl import URL
 
+from services.webhooks.access import Access
 from services.webhooks.answers import (
     HEADERS_CAP_CHARS,
     HEADERS_MAX,
@@ -24,10 +26,14 @@ from services.webhooks.answers import (
     body_text,
     clean,
 )
+from services.webhooks.clients import ClientContexts
 from services.webhooks.exchange import Exchange, Route
 from services.webhooks.failures import EXPECTED, explain
 from services.webhooks.heads import BoundedHandler
-from shared.runtime.egress import AddressPolicy, Resolver, SocketGate, build_connector, check_url
+from services.webhooks.tokens import TokenFailed, Tokens
+from shared.runtime.dialer import Dialer, ProxyConnector
+from shared.runtime.egress import AddressPolicy, Resolver, SocketGate, SystemResolver, build_connector, check_url
+from shared.runtime.proxy import ProxyAddress
 
 CONNECTIONS_MAX: Final = 256
 CONNECTIONS_PER_HOST: Final = 128
@@ -40,7 +46,10 @@ CLOSE_LIMIT_S: Final = 1.0
 TARGETS_CACHED: Final = 4096
 USER_AGENT: Final = "Holdfast-Webhooks/1"
 
+UNAUTHORIZED: Final = 401
+
 _ALWAYS: Final = {"User-Agent": USER_AGENT, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+_FORM: Final = {**_ALWAYS, "Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Sender:
@@ -55,19 +64,31 @@ class Sender:
         sockets_max: int = SOCKETS_MAX,
         resolver: Resolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: ProxyAddress | None = None,
     ) -> None:
         self._policy = policy
+        self._proxy = proxy
         self._limit = limit
         self._limit_per_host = limit_per_host
         self._sockets_max = sockets_max
-        self._resolver = resolver
+        self._resolver = resolver or SystemResolver()
         self._ssl_context = ssl_context
         self._gate = SocketGate(policy)
-        self._connector: aiohttp.TCPConnector | None = None
+        self.dialer = Dialer(policy, resolver=self._resolver, proxy=proxy, gate=self._gate)
+        self._connector: aiohttp.BaseConnector | None = None
         self._route = lru_cache(TARGETS_CACHED)(self._read_route)
+        self._contexts = ClientContexts()
+        self._tokens = Tokens(self._post_form)
 
     async def start(self) -> None:
-        connector = build_connector(
+        connector = self._connect_directly() if self._proxy is None else self._connect_by_proxy()
+        loop = asyncio.get_running_loop()
+        # aiohttp has no parameter for this. A class for responses would see only what somebody waits for.
+        connector._factory = partial(BoundedHandler, loop=loop)  # type: ignore[assignment]  # noqa: SLF001
+        self._connector = connector
+
+    def _connect_directly(self) -> aiohttp.BaseConnector:
+        return build_connector(
             self._policy,
             limit=self._limit,
             limit_per_host=self._limit_per_host,
@@ -76,13 +97,19 @@ class Sender:
             ssl_context=self._ssl_context,
             gate=self._gate,
         )
-        loop = asyncio.get_running_loop()
-        # aiohttp has no parameter for this. A class for responses would see only what somebody waits for.
-        connector._factory = partial(BoundedHandler, loop=loop)  # type: ignore[assignment]  # noqa: SLF001
-        self._connector = connector
+
+    def _connect_by_proxy(self) -> aiohttp.BaseConnector:
+        return ProxyConnector(
+            self.dialer,
+            self._ssl_context or ssl.create_default_context(),
+            limit=self._limit,
+            limit_per_host=self._limit_per_host,
+            keepalive_s=KEEPALIVE_S,
+        )
 
     async def close(self) -> None:
         """Bounded: a connection that still flushes to a receiver that does not read is cut."""
+        await self._tokens.close()
         connector, self._connector = self._connector, None
         if connector is None:
             return
@@ -105,8 +132,55 @@ class Sender:
         """Connections alive, in use or idle or still closing."""
         return self._gate.open_count
 
-    async def send(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+    async def send(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, access: Access | None = None
+    ) -> Answer:
         """POST `body`; every network outcome is an Answer. Raises only CancelledError, and RuntimeError unstarted."""
+        if access is None:
+            return await self._once(url, body, headers, timeout_s)
+        began = time.perf_counter()
+        answer = await self._send_with(access, url, body, headers, timeout_s)
+        return replace(answer, latency_ms=(time.perf_counter() - began) * 1000.0)
+
+    async def _send_with(
+        self, access: Access, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        """With a client certificate, a token, or both; one fresh token when the receiver does not take the first."""
+        until_s = time.monotonic() + timeout_s
+        token: str | None = None
+        answer = Answer(None, "request", None, 0.0)
+        context: ssl.SSLContext | None = None
+        try:
+            if access.pair is not None:
+                context = self._contexts.of(*access.pair)
+            for _ in range(1 if access.grant is None else 2):
+                if access.grant is not None:
+                    async with asyncio.timeout(max(until_s - time.monotonic(), TIMEOUT_MIN_S)):
+                        token = await self._tokens.get(access.grant, instead_of=token)
+                    headers = {**headers, "authorization": f"Bearer {token}"}
+                answer = await self._once(url, body, headers, until_s - time.monotonic(), context, timeout_s)
+                if answer.status != UNAUTHORIZED or time.monotonic() >= until_s:
+                    break
+        except TimeoutError:
+            return Answer(None, "timeout", f"no token within {timeout_s:g} s", 0.0)
+        except TokenFailed as failed:
+            return Answer(None, "oauth2", str(failed), 0.0)
+        except ssl.SSLError as error:
+            return Answer(None, "tls", f"OpenSSL does not take the client certificate: {error.reason}", 0.0)
+        return answer
+
+    async def _once(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        context: ssl.SSLContext | None = None,
+        told_s: float | None = None,
+        *,
+        form: bool = False,
+    ) -> Answer:
+        """`told_s`: the whole deadline that people know of, where `timeout_s` is what is left of it."""
         if self._connector is None:
             raise RuntimeError("the sender is not started")
         if "accept" not in headers:  # a tenant may say it better
@@ -118,20 +192,23 @@ class Sender:
         exchange: Exchange | None = None
         began = time.perf_counter()
         try:
-            exchange = Exchange(self._connector, self._route(url))
+            exchange = Exchange(self._connector, self._route(url, context, form))
             async with asyncio.timeout(max(timeout_s, TIMEOUT_MIN_S)):
                 await exchange.run(headers, body, last=crowded)
         except EXPECTED as error:
             came = exchange is not None and exchange.answer is not None
-            failure = explain(error, timeout_s=timeout_s, part="end of the body" if came else "answer")
+            failure = explain(error, timeout_s=told_s or timeout_s, part="end of the body" if came else "answer")
         finally:  # a cancelled task must not leave its connection behind
             if exchange is not None:
                 exchange.leave()
         return _answer(exchange, failure, (time.perf_counter() - began) * 1000.0)
 
-    def _read_route(self, url: str) -> Route:
+    async def _post_form(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+        return await self._once(url, body, headers, timeout_s, form=True)
+
+    def _read_route(self, url: str, context: ssl.SSLContext | None, form: bool) -> Route:
         # encoded: the connection is made to, and asked for, the very text that was judged.
-        return Route.to(URL(check_url(url, self._policy).url, encoded=True), _ALWAYS)
+        return Route.to(URL(check_url(url, self._policy).url, encoded=True), _FORM if form else _ALWAYS, context)
 
 
 def _answer(exchange: Exchange | None, failure: tuple[ErrorKind | None, str | None], latency_ms: float) -> Answer:

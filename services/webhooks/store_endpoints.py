@@ -7,19 +7,23 @@ many at once. Nothing reaches another tenant's row: the tenant is part of every 
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from sqlmodel import col, func, select
 
-from services.webhooks.models import Endpoint
+from services.webhooks.models import UNVERIFIED, Endpoint
+from services.webhooks.store_health import COLUMNS
+from services.webhooks.store_past import remember
 from shared.db.engine import Database
 from shared.db.sql import Connection, Row, Statement
 from shared.db.tx import Tx, reading
 
 TARGETS = Statement(
     "read_targets",
-    """
-    SELECT id, tenant, url, retry_schedule_s, timeout_s, headers, enabled, disabled_reason, secret, previous_secret,
-           previous_until
-      FROM webhooks_endpoints WHERE id {any:ids}
+    f"""
+    SELECT e.id, e.tenant, e.url, e.retry_schedule_s, e.timeout_s, e.headers, e.enabled, e.disabled_reason, e.secret,
+           e.previous_secret, e.previous_until, e.signing_key, e.public_key, e.retired, e.concurrency, e.kind, e.reach,
+           e.sequenced_at, {", ".join(f"h.{name}" for name in COLUMNS)}
+      FROM webhooks_endpoints AS e LEFT JOIN webhooks_health AS h ON h.endpoint_id = e.id WHERE e.id {{any:ids}}
     """,
 )
 # Only if it is still the address that answered: who has just changed it has answered the receiver already.
@@ -33,6 +37,34 @@ _DISABLE = Statement(
     """,
 )
 
+# Only at the address that answered. What somebody disabled for another reason stays disabled.
+_VERIFIED = Statement(
+    "endpoint_verified",
+    """
+    UPDATE webhooks_endpoints
+       SET verified_at = :now, version = version + 1, updated_at = :now,
+           enabled = enabled OR (must_verify AND disabled_reason = :unverified),
+           disabled_reason = CASE WHEN disabled_reason = :unverified THEN NULL ELSE disabled_reason END
+     WHERE id = :id AND tenant = :tenant AND url = :url
+    RETURNING id
+    """,
+)
+_EXAMPLES = Statement(
+    "event_examples", "SELECT examples FROM webhooks_event_types WHERE tenant = :tenant AND name = :name"
+)
+
+
+async def set_verified(tx: Tx, endpoint_id: str, tenant: str, url: str) -> bool:
+    values = {"id": endpoint_id, "tenant": tenant, "url": url, "now": tx.now_us, "unverified": UNVERIFIED}
+    return bool(await tx.fetch(_VERIFIED, values))
+
+
+async def read_example(tx: Tx, tenant: str, event_type: str) -> dict[str, Any] | None:
+    """The data of the first example that a registered type has."""
+    rows = await tx.fetch(_EXAMPLES, {"tenant": tenant, "name": event_type})
+    found = orjson.loads(rows[0]["examples"]) if rows else []
+    return next((one for one in found if isinstance(one, dict)), None) if isinstance(found, list) else None
+
 
 async def read_targets(connection: Connection, ids: Sequence[str]) -> Sequence[Row]:
     return await connection.fetch(TARGETS, {"ids": list(ids)})
@@ -41,7 +73,10 @@ async def read_targets(connection: Connection, ids: Sequence[str]) -> Sequence[R
 async def disable_gone(tx: Tx, endpoint_id: str, tenant: str, url: str, reason: str) -> bool:
     """True when this is what disabled it."""
     values = {"id": endpoint_id, "tenant": tenant, "url": url, "reason": reason, "now": tx.now_us}
-    return bool(await tx.fetch(_DISABLE, values))
+    disabled = bool(await tx.fetch(_DISABLE, values))
+    if disabled:
+        await remember(tx, endpoint_id)
+    return disabled
 
 
 async def count_endpoints(tx: Tx, tenant: str) -> int:

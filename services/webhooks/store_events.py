@@ -5,14 +5,10 @@ from a cursor, never leave their tenant, and take a delivery's state from its jo
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
 from sqlalchemy import text
 
-from services.webhooks.events import Subscription, Subscriptions
-from services.webhooks.patterns import Matcher
-from services.webhooks.retry import policy_of
 from shared.db.engine import Database
 from shared.db.sql import Connection, Row, Statement
 from shared.db.sweep import Sweep
@@ -21,12 +17,13 @@ from shared.kernel.ids import id_floor
 INSERT_EVENTS = Statement(
     "insert_events",
     """
-    INSERT INTO webhooks_events (id, tenant, type, body, ordering_key, created_at)
-    SELECT id, tenant, type, body, ordering_key, created_at FROM {rows} AS i WHERE true
+    INSERT INTO webhooks_events (id, tenant, type, body, ordering_key, channels, created_at)
+    SELECT id, tenant, type, body, ordering_key, channels, created_at FROM {rows} AS i WHERE true
     ON CONFLICT (id) DO NOTHING RETURNING id
     """,
     rows={
-        "id": "text", "tenant": "text", "type": "text", "body": "text", "ordering_key": "text", "created_at": "bigint",
+        "id": "text", "tenant": "text", "type": "text", "body": "text", "ordering_key": "text", "channels": "text",
+        "created_at": "bigint",
     },
 )  # fmt: skip
 INSERT_DELIVERIES = Statement(
@@ -38,14 +35,17 @@ INSERT_DELIVERIES = Statement(
     """,
     rows={"event_id": "text", "endpoint_id": "text", "job_id": "text"},
 )
-SUBSCRIPTIONS = Statement(
-    "read_subscriptions",
+# For those who make jobs of the new ones only; accepting an event waits for no answer.
+LINK_NEW = Statement(
+    "link_new_deliveries",
     """
-    SELECT id, tenant, event_types, retry_schedule_s, timeout_s FROM webhooks_endpoints
-     WHERE tenant {any:tenants} AND enabled ORDER BY tenant, id
+    INSERT INTO webhooks_deliveries (event_id, endpoint_id, job_id)
+    SELECT event_id, endpoint_id, job_id FROM {rows} AS i WHERE true
+    ON CONFLICT (event_id, endpoint_id) DO NOTHING RETURNING event_id, endpoint_id, job_id
     """,
+    rows={"event_id": "text", "endpoint_id": "text", "job_id": "text"},
 )
-BODIES = Statement("read_bodies", "SELECT id, body FROM webhooks_events WHERE id {any:ids}")
+BODIES = Statement("read_bodies", "SELECT id, tenant, body FROM webhooks_events WHERE id {any:ids}")
 _LOOK_EVENTS = Statement(
     "sweep_look_events",
     "SELECT id FROM webhooks_events WHERE id < :floor AND id > :after_id ORDER BY id LIMIT :limit",
@@ -56,34 +56,48 @@ _DELETE_EVENTS = Statement(
     DELETE FROM webhooks_events WHERE id IN (SELECT id FROM {rows} AS i) AND created_at < :before
        AND NOT EXISTS (SELECT 1 FROM webhooks_deliveries AS d JOIN job AS j ON j.id = d.job_id
                         WHERE d.event_id = webhooks_events.id AND j.state NOT IN ('completed', 'cancelled'))
+       AND NOT EXISTS (SELECT 1 FROM webhooks_redeliveries AS d JOIN job AS j ON j.id = d.job_id
+                        WHERE d.event_id = webhooks_events.id AND j.state NOT IN ('completed', 'cancelled'))
+       AND NOT EXISTS (SELECT 1 FROM webhooks_fanouts AS f JOIN job AS j ON j.id = f.job_id
+                        WHERE f.event_id = webhooks_events.id AND j.state NOT IN ('completed', 'cancelled'))
     RETURNING id
     """,
     rows={"id": "text"},
 )
 _DELETE_LINKS = Statement("sweep_links", "DELETE FROM webhooks_deliveries WHERE event_id {any:ids} RETURNING job_id")
+_DELETE_RELINKS = Statement(
+    "sweep_relinks", "DELETE FROM webhooks_redeliveries WHERE event_id {any:ids} RETURNING job_id"
+)
+_DELETE_FANOUTS = Statement("sweep_fanouts", "DELETE FROM webhooks_fanouts WHERE event_id {any:ids}")
 _OWNER = Statement("event_tenant", "SELECT tenant FROM webhooks_events WHERE id = :id")
 _EVENT = text("SELECT * FROM webhooks_events WHERE id = :id AND tenant = :tenant")
+_FANOUT = text("SELECT * FROM webhooks_fanouts WHERE event_id = :id")
 _STATES = text(
     """
-    SELECT j.state, count(*) AS count FROM webhooks_deliveries AS d JOIN job AS j ON j.id = d.job_id
-     WHERE d.event_id = :id GROUP BY j.state
+    SELECT j.state, count(*) AS count
+      FROM (SELECT job_id FROM webhooks_deliveries WHERE event_id = :id UNION ALL
+            SELECT job_id FROM webhooks_redeliveries WHERE event_id = :id) AS d JOIN job AS j ON j.id = d.job_id
+     GROUP BY j.state
     """
 )
 
 
-async def read_subscriptions(connection: Connection, tenants: Sequence[str]) -> dict[str, Subscriptions]:
-    """Who is to be told of what, by tenant; a tenant without endpoints has an empty matcher."""
-    pairs: dict[str, list[tuple[list[str], Subscription]]] = {tenant: [] for tenant in tenants}
-    for row in await connection.fetch(SUBSCRIPTIONS, {"tenants": list(tenants)}):
-        schedule = orjson.loads(row["retry_schedule_s"]) if row["retry_schedule_s"] else None
-        subscription = Subscription(row["id"], policy_of(schedule).max_attempts, row["timeout_s"])
-        pairs[row["tenant"]].append((orjson.loads(row["event_types"]), subscription))
-    return {tenant: Matcher(found) for tenant, found in pairs.items()}
+class Sent(NamedTuple):
+    """The bytes that are sent, and whose they are: who was given an id is not thereby allowed to read what it names."""
+
+    tenant: str
+    body: bytes
+
+
+async def read_sent(connection: Connection, ids: Sequence[str]) -> dict[str, Sent]:
+    """By event id, of whichever tenant."""
+    found = await connection.fetch(BODIES, {"ids": list(ids)})
+    return {row["id"]: Sent(row["tenant"], row["body"].encode()) for row in found}
 
 
 async def read_bodies(connection: Connection, ids: Sequence[str]) -> dict[str, bytes]:
-    """The bytes that are sent, by event id."""
-    return {row["id"]: row["body"].encode() for row in await connection.fetch(BODIES, {"ids": list(ids)})}
+    """The bytes that are sent, by event id; of rows that were found as the tenant's own."""
+    return {event_id: sent.body for event_id, sent in (await read_sent(connection, ids)).items()}
 
 
 async def event_tenant(connection: Connection, event_id: str) -> str | None:
@@ -98,7 +112,8 @@ async def find_event(database: Database, event_id: str, tenant: str) -> Mapping[
         if row is None:
             return None
         states = (await connection.execute(_STATES, {"id": event_id})).mappings().all()
-    return {**row, "states": {state["state"]: state["count"] for state in states}}
+        fan_out = (await connection.execute(_FANOUT, {"id": event_id})).mappings().first()
+    return {**row, "fan_out": fan_out, "states": {state["state"]: state["count"] for state in states}}
 
 
 def event_sweep(before_us: int) -> Sweep:
@@ -108,5 +123,8 @@ def event_sweep(before_us: int) -> Sweep:
 
 
 async def _delete_links(connection: Connection, went: Sequence[Row]) -> Mapping[str, int]:
-    links = await connection.fetch(_DELETE_LINKS, {"ids": [row["id"] for row in went]})
-    return {"webhooks_deliveries": len(links)}
+    ids = {"ids": [row["id"] for row in went]}
+    await connection.fetch(_DELETE_FANOUTS, ids)
+    links = await connection.fetch(_DELETE_LINKS, ids)
+    again = await connection.fetch(_DELETE_RELINKS, ids)
+    return {"webhooks_deliveries": len(links), "webhooks_redeliveries": len(again)}

@@ -1,67 +1,101 @@
-"""Events: accepted for every endpoint that wants them, and shown again."""
+"""Events: accepted for every endpoint that takes them, one or many at a time, and shown again."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, ValidationError
+from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.responses import Response
 
 from services.webhooks import store_events as store
-from services.webhooks.deps import EventId, Held, MayRead, MayWrite, get_desk
+from services.webhooks.accepting import BatchEvent, GivenEvent, plan_event, together
+from services.webhooks.batches import BATCH_MAX, answer_of, claim, plan_batch
+from services.webhooks.delivery_examples import EVENT
+from services.webhooks.deps import EventId, Held, MayRead, MayWrite, TheDesk, get_desk
 from services.webhooks.documents import event_document
-from services.webhooks.events import new_event
-from services.webhooks.patterns import is_event_type
-from services.webhooks.publishing import plan
-from shared.kernel.clock import rfc3339
-from shared.kernel.errors import NotFound
-from shared.kernel.ids import new_id
-from shared.runtime.bodies import Body, Line
+from shared.kernel.errors import BadInput, NotFound
+from shared.runtime.examples import example
 from shared.runtime.express import express
 from shared.runtime.idempotency import Idempotent
-from shared.runtime.json_bodies import too_deep, utf8
+from shared.runtime.json_bodies import read_json, too_deep, utf8
 from shared.runtime.resources import get_resources
+from shared.transport.enqueue import enqueue_all
 
 router = APIRouter(prefix="/webhooks/events", tags=["webhook events"])
+_ID = "evt_01m81s9dese3ksgafskmq7x1bp"
+_EXAMPLE = {"type": "order.paid", "data": {"id": "o_1", "amount": 4200}, "channels": ["shop-7"], "ordering_key": "o_1"}
+_ACCEPTED = {"id": _ID, "deliveries": 2}
+_REFUSED = {
+    "status": 422,
+    "error": {
+        "type": "urn:holdfast:problem:schema_violated", "title": "Unprocessable Content", "status": 422,
+        "detail": 'the data does not match the schema of order.paid: at /data, "amount" is a required property',
+        "code": "schema_violated", "rule": "required", "schema_pointer": "/required",
+        "errors": [
+            {"in": "body", "pointer": "/events/1/data", "message": '"amount" is a required property', "found": "{}"}
+        ],
+    },
+}  # fmt: skip
+_RESULTS = {"items": [{"status": 202, **_ACCEPTED}, _REFUSED], "accepted": 1, "refused": 1}
 
 
-def _event_type(text: str) -> str:
-    if not is_event_type(text):
-        raise ValueError("must be segments of letters, digits, _ and - parted by dots, 128 characters at most")
-    return text
+def _takes(schema: dict[str, Any], shown: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema, "example": shown}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
-class GivenEvent(Body):
-    type: Annotated[str, AfterValidator(_event_type)]
-    data: dict[str, Any]
-    ordering_key: Line | None = None
+_BATCH = {
+    "type": "object", "required": ["events"], "additionalProperties": False,
+    "properties": {
+        "events": {"type": "array", "minItems": 1, "maxItems": BATCH_MAX, "items": BatchEvent.model_json_schema()}
+    },
+}  # fmt: skip
 
 
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": GivenEvent.model_json_schema()}}}}
-
-
-@router.post("", status_code=202, openapi_extra=_BODY)
+@router.post(
+    "", status_code=202, summary="Publish an event",
+    openapi_extra=_takes(GivenEvent.model_json_schema(), _EXAMPLE), responses=example(_ACCEPTED, 202),
+)  # fmt: skip
 @express
 async def publish(request: Request, caller: MayWrite, once: Idempotent) -> Response:
-    """Durable when this answers. The id is the `webhook-id` that receivers see."""
+    """Durable when this answers. The id is the `webhook-id` that receivers see.
+
+    `deliveries` counts the endpoints that take the event. Past 100 of them there is a `fan_out`: its job makes them.
+    """
     given = read_event(await request.body())
-    desk = get_desk(request)
     now_us = get_resources(request).database.clock.now_us()
-    event = new_event(
-        new_id("evt"),
-        given.type,
-        given.data,
-        tenant=caller.tenant,
-        timestamp=str(rfc3339(now_us)),
-        now_us=now_us,
-        ordering_key=given.ordering_key,
-    )
-    planned = plan(event, await desk.subscribed(caller.tenant, given.type))
-    answer = {"id": event.id, "deliveries": len(planned.jobs)}
-    return await once.accept(planned, 202, answer, {"Location": f"/v1/webhooks/events/{event.id}"})
+    planned = await plan_event(get_desk(request), given, caller.tenant, now_us)
+    location = {"Location": f"/v1/webhooks/events/{planned.event_id}"}
+    return await once.accept(planned.accepted, 202, planned.answer, location)
 
 
-@router.get("/{event_id}")
+@router.post(
+    "/batch", status_code=202, summary="Publish up to 1,000 events",
+    openapi_extra=_takes(_BATCH, {"events": [{**_EXAMPLE, "idempotency_key": "o_1 paid"}, {**_EXAMPLE, "data": {}}]}),
+    responses=example(_RESULTS, 202),
+)  # fmt: skip
+async def publish_many(request: Request, caller: MayWrite, once: Idempotent, desk: TheDesk, held: Held) -> Response:
+    """Each event has its own result at its place: 202 as for a single one, or the problem that it was refused with.
+
+    The good ones are accepted whatever the others are, in one transaction. An `idempotency_key` accepts its event once
+    a day, also from another batch; the `Idempotency-Key` of the request replays the whole answer.
+    """
+    events = read_batch(await request.body())
+    items = await plan_batch(desk, events, caller.tenant, held.database.clock.now_us())
+    if not any(item.key for item in items):
+        planned = [item.planned for item in items if item.planned is not None]
+        return await once.accept(together(planned), 202, answer_of(items))
+    async with once.tx() as tx:
+        items = await claim(tx, caller.tenant, items)
+        accepted = together([item.planned for item in items if item.planned is not None])
+        for statement, rows in accepted.inserts:
+            await tx.fetch(statement, None, rows)
+        await enqueue_all(tx, accepted.jobs)
+        return once.answer(202, answer_of(items))
+
+
+@router.get("/{event_id}", summary="One event, and where its deliveries are", responses=example(EVENT))
 async def show(event_id: EventId, caller: MayRead, resources: Held) -> dict[str, Any]:
     row = await store.find_event(resources.database, event_id, caller.tenant)
     if row is None:
@@ -85,3 +119,28 @@ def _check_text(body: bytes, reason: str) -> None:
     utf8(body)
     if "recursion limit" in reason:
         raise too_deep()
+
+
+def read_batch(body: bytes) -> list[Any]:
+    """Its events as they came. Raises BadInput for what is no batch."""
+    try:
+        given = from_json(body, allow_inf_nan=False)
+    except ValueError as wrong:
+        raise _refusal_of(body, str(wrong)) from None
+    events = given.get("events") if isinstance(given, dict) else None
+    if not isinstance(events, list) or set(given) != {"events"}:
+        raise BadInput('a batch is {"events": [...]} and nothing else', pointer="/events")
+    if not 1 <= len(events) <= BATCH_MAX:
+        raise BadInput(f"a batch has 1 to {BATCH_MAX} events", pointer="/events", found=len(events))
+    return events
+
+
+def _refusal_of(body: bytes, reason: str) -> BadInput:
+    """What the fast parser did not take: the other one says why in the words of the other routes, if it knows."""
+    try:
+        read_json(body)
+    except BadInput as refused:
+        return refused
+    except ValueError as wrong:
+        return BadInput(f"the body is not JSON: {wrong}", pointer="")
+    return too_deep() if "recursion limit" in reason else BadInput(f"the body is not JSON: {reason}", pointer="")
