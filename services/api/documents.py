@@ -110,11 +110,6 @@ def waiting_document(reason: Row | None) -> dict[str, Any] | None:
     return {name: rfc3339(value) if name in _INSTANTS else value for name, value in reason.items()}
 
 
-def example(document: Mapping[str, Any], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route whose answer looks like this, for the OpenAPI."""
-    return {status: {"content": {"application/json": {"example": document}}}}
-
-
 def group_name(task: str, fingerprint: str) -> str:
     return f"{task}:{fingerprint}"
 

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.api.rhythm import checked_rhythm
+from shared.contracts.cron import zone_of
 from shared.ledger.output import OUTPUT_LIMIT_BYTES
 
 
@@ -29,7 +31,8 @@ class ApiSettings(BaseSettings):
     )
     sync_url: str = Field("", max_length=1_500, description="a feed to read periodically; empty: none")
     sync_token: SecretStr = SecretStr("")
-    sync_every_s: float = Field(900.0, ge=900, le=86_400, description="a multiple of the schedule's quarter of an hour")
+    sync_every: str = Field("900", max_length=200, description="seconds, from 10 to a week, or a cron line")
+    sync_time_zone: str = Field("UTC", description="of that cron line")
     sync_tenant: str = Field("system", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="whose the items are")
     watchers_max: int = Field(1_000, ge=1, le=10_000, description="event streams of one process")
     watchers_per_key: int = Field(50, ge=1, le=10_000, description="event streams of one API key, in one process")
@@ -60,6 +63,17 @@ class ApiSettings(BaseSettings):
         url = urlsplit(value)
         if value and (url.scheme not in ("http", "https") or not url.hostname or url.username or url.fragment):
             raise ValueError("sync_url must be http:// or https://, without a password or a fragment")
+        return value
+
+    @field_validator("sync_every")
+    @classmethod
+    def _rhythm(cls, value: str) -> str:
+        return checked_rhythm(value)
+
+    @field_validator("sync_time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        zone_of(value)
         return value
 
     @field_validator("mail_from")

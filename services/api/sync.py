@@ -13,18 +13,20 @@ from typing import Any
 
 from services.api.feed import FeedBroken, Page, conditions, follow, read_page, retry_after_s
 from services.api.feed_client import UNREACHED, Answer, FeedClient
+from services.api.rhythm import TICK_US, instants, split
 from services.api.settings import ApiSettings
 from services.api.store_sync import read_position, write_page
 from shared.contracts.commands.api import SyncFeed
+from shared.contracts.unique import Unique
 from shared.kernel.clock import SECOND_US
 from shared.kernel.faultpoints import strike
 from shared.runtime.egress import AddressPolicy, EgressRefused
 from shared.runtime.resources import Resources
 from shared.transport.attempt import Attempt, Dead, Discard, Retry
+from shared.transport.enqueue import enqueue
 
 PAGES_MOST = 200  # of one run; the next tick goes on
 CURSOR_GONE = frozenset({400, 404, 410})  # of a page further on: the feed does not know the cursor any more
-TICK_US = 900 * SECOND_US  # of the command's schedule
 
 
 @dataclass
@@ -33,18 +35,12 @@ class Tally:
     items: int = 0
 
 
-def is_due(run_at_us: int, every_s: float) -> bool:
-    """Of the schedule's ticks, those that the setting wants; what a person starts between them always."""
-    every = max(1, round(every_s * SECOND_US / TICK_US))
-    return run_at_us % TICK_US != 0 or run_at_us // TICK_US % every == 0
-
-
 async def sync(attempt: Attempt, resources: Resources, settings: ApiSettings) -> dict[str, Any] | None:
     """None when the last page has ended the attempt."""
     if not settings.sync_url:
         return {"skipped": "HOLDFAST_API_SYNC_URL is not set"}
-    if not is_due(attempt.claim.run_at, settings.sync_every_s):
-        return {"skipped": f"is due every {settings.sync_every_s:g} s"}
+    if attempt.claim.run_at % TICK_US == 0 and not await _is_wanted(attempt, resources, settings):
+        return {"skipped": f"its rhythm is {settings.sync_every}"}
     policy = AddressPolicy.from_cidrs(resources.settings.egress_allow)
     try:
         async with FeedClient(settings.sync_url, settings.sync_token.get_secret_value(), policy) as client:
@@ -53,6 +49,20 @@ async def sync(attempt: Attempt, resources: Resources, settings: ApiSettings) ->
         raise Dead(str(broken), kind=broken.kind) from None
     except EgressRefused as refused:
         raise Dead(refused.message, kind="egress") from None
+
+
+async def _is_wanted(attempt: Attempt, resources: Resources, settings: ApiSettings) -> bool:
+    """At a tick of the schedule: whether to read now; the later reads of its quarter of an hour become jobs.
+
+    Whatever else starts a job (a person, a retry, one of those later reads) is always wanted.
+    """
+    wanted = instants(settings.sync_every, settings.sync_time_zone, attempt.claim.run_at)
+    now, later = split(wanted, resources.database.clock.now_us())
+    if later:
+        async with resources.tx() as tx:
+            for at_us in later:
+                await enqueue(tx, SyncFeed(), tenant=attempt.tenant, run_at=at_us, unique=Unique(key=str(at_us)))
+    return now
 
 
 async def _read_on(

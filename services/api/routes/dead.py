@@ -10,12 +10,14 @@ from starlette.responses import Response
 from services.api.canary import CANARIES_MOST
 from services.api.deps import Held, JobPage, MayReadDead, MayWriteDead
 from services.api.documents import group_document, group_name, job_line
+from services.api.examples import CANARY, DEAD, DEAD_DISCARDED, DEAD_RETRIED, DISCARD_DEAD, RETRY_DEAD
 from services.api.inbox import decide, note, start_canary
 from shared.kernel.errors import BadInput
 from shared.ledger.store_dead import DECIDE_LIMIT, discard_jobs, retry_jobs
 from shared.ledger.store_inbox import Matching, dead_groups
 from shared.ledger.store_read import list_jobs
 from shared.runtime.bodies import Body, Name
+from shared.runtime.examples import example
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.json_bodies import JsonRoute
 
@@ -67,35 +69,10 @@ class Again(Which):
         return self
 
 
-_RETRY = {
-    "some": {"summary": "Some", "value": {"ids": ["job_01m81s9e7eeq0t6bt98kdwkr7c"]}},
-    "canary": {
-        "summary": "Five of a group, and the rest if those complete",
-        "value": {"group": "webhooks.deliver:4aa8506005b9686b", "canary": 5},
-    },
-    "edited": {
-        "summary": "One, with other arguments",
-        "value": {
-            "ids": ["job_01m81s9e7eeq0t6bt98kdwkr7c"],
-            "args": {"user_id": "user_01", "email": "ada@example.com", "name": "Ada"},
-        },
-    },
-    "all": {"summary": "All of a task", "value": {"filter": {"task": "webhooks.deliver"}}},
-}
-_DISCARD = {name: _RETRY[name] for name in ("some", "all")}
-_ACCEPTED = {
-    202: {
-        "description": "With a canary: the canaries are on their way, and `job` follows them up",
-        "content": {
-            "application/json": {
-                "example": {"job": "job_01m81s9e7eeq0t6bt98kdwkr7d", "canaries": ["job_01m81s9e7eeq0t6bt98kdwkr7c"]}
-            }
-        },
-    }
-}
+_ACCEPTED = example(CANARY, 202, "With a canary: the canaries are on their way, and `job` follows them up")
 
 
-@router.get("", summary="Look at the dead letters")
+@router.get("", summary="Look at the dead letters", responses=example(DEAD))
 async def show_dead(
     *,
     caller: MayReadDead,
@@ -119,9 +96,9 @@ async def show_dead(
     return {**shown, "groups": [group_document(row) for row in groups], "groups_more": more}
 
 
-@router.post("/retry", summary="Retry dead letters", responses=_ACCEPTED)  # type: ignore[arg-type]
+@router.post("/retry", summary="Retry dead letters", responses=example(DEAD_RETRIED) | _ACCEPTED)
 async def retry(
-    body: Annotated[Again, JsonBody(openapi_examples=_RETRY)],
+    body: Annotated[Again, JsonBody(openapi_examples=RETRY_DEAD)],
     caller: MayWriteDead,
     once: Idempotent,
 ) -> Response:
@@ -144,9 +121,9 @@ async def retry(
         return once.answer(200, {"retried": len(decided.done), **decided.counts()})
 
 
-@router.post("/discard", summary="Discard dead letters")
+@router.post("/discard", summary="Discard dead letters", responses=example(DEAD_DISCARDED))
 async def discard(
-    body: Annotated[Which, JsonBody(openapi_examples=_DISCARD)],
+    body: Annotated[Which, JsonBody(openapi_examples=DISCARD_DEAD)],
     caller: MayWriteDead,
     once: Idempotent,
 ) -> Response:

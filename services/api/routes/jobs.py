@@ -15,6 +15,7 @@ from services.api import store
 from services.api.deps import Held, JobId, JobPage, MayReadJobs, MayWriteJobs
 from services.api.documents import job_line
 from services.api.edits import checked_args
+from services.api.examples import AGAIN, CANCELLED, CHANGED, CHANGES, JOB, JOB_LINE, RETRIED
 from services.api.lookup import read_whole
 from shared.contracts.command import PRIORITIES
 from shared.db.tx import Tx
@@ -27,6 +28,7 @@ from shared.ledger.store_dead import cancel_job, read_ended, retry_jobs, set_arg
 from shared.ledger.store_read import list_jobs
 from shared.runtime.bodies import Body, Name
 from shared.runtime.callers import Caller
+from shared.runtime.examples import example, page_of
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.json_bodies import JsonRoute
 
@@ -64,20 +66,7 @@ class Again(Body):
     args: dict[str, Any] | None = None
 
 
-_CHANGES = {
-    "sooner": {"summary": "Serve it first", "value": {"priority": 0}},
-    "later": {"summary": "At another time", "value": {"run_at": "2026-01-31T12:00:00Z"}},
-}
-_AGAIN = {
-    "as it was": {"summary": "With the arguments that it had", "value": {}},
-    "edited": {
-        "summary": "With other arguments",
-        "value": {"args": {"user_id": "user_01", "email": "ada@example.com", "name": "Ada"}},
-    },
-}
-
-
-@router.get("")
+@router.get("", summary="List jobs", responses=page_of(JOB_LINE))
 async def show_jobs(
     *,
     caller: MayReadJobs,
@@ -96,18 +85,19 @@ async def show_jobs(
     return page.of(rows, lambda row: job_line(row, now_us), lambda row: str(row["id"]))
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", summary="Show a job", responses=example(JOB))
 async def show_job(job_id: JobId, caller: MayReadJobs, resources: Held) -> dict[str, Any]:
+    """With its arguments, its result, every attempt, what was decided about it, and what it waits for."""
     found = await read_whole(resources.database, job_id, caller.tenant)
     if found is None:
         raise _unknown(job_id)
     return found
 
 
-@router.patch("/{job_id}", summary="Change a waiting job")
+@router.patch("/{job_id}", summary="Change a waiting job", responses=example(CHANGED))
 async def alter(
     job_id: JobId,
-    body: Annotated[Change, JsonBody(openapi_examples=_CHANGES)],
+    body: Annotated[Change, JsonBody(openapi_examples=CHANGES)],
     caller: MayWriteJobs,
     resources: Held,
 ) -> dict[str, Any]:
@@ -124,12 +114,12 @@ async def alter(
         return {"id": job_id, "state": state, "priority": row["priority"], "run_at": rfc3339(row["run_at"])}
 
 
-@router.post("/{job_id}/retry", status_code=202, summary="Run a job again")
+@router.post("/{job_id}/retry", status_code=202, summary="Run a job again", responses=example(RETRIED, 202))
 async def retry(
     job_id: JobId,
     caller: MayWriteJobs,
     once: Idempotent,
-    body: Annotated[Again | None, JsonBody(openapi_examples=_AGAIN)] = None,
+    body: Annotated[Again | None, JsonBody(openapi_examples=AGAIN)] = None,
 ) -> Response:
     """A dead or cancelled job starts over, and keeps the attempts that it has had; with `args`, on other arguments."""
     async with once.tx() as tx:
@@ -143,7 +133,7 @@ async def retry(
         return once.answer(202, {"id": job_id, "state": "queued"}, {"Location": f"/v1/jobs/{job_id}"})
 
 
-@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
+@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", responses=example(CANCELLED, 202))
 async def cancel(job_id: JobId, caller: MayWriteJobs, once: Idempotent, resources: Held) -> Response:
     """A waiting job is cancelled at once; a running one is asked to end, and completes if it is faster."""
     async with once.tx() as tx:
@@ -164,7 +154,7 @@ async def _edit(tx: Tx, caller: Caller, job_id: str, args: dict[str, Any]) -> di
     row = await read_ended(tx, caller.tenant, job_id)
     if row is None or row["state"] not in _ENDED:
         return {}  # the retry will say why not
-    packed = checked_args(row["task"], args)
+    packed = await checked_args(tx, row["task"], args)
     if not await set_args(tx, caller.tenant, job_id, packed, fence=row["fence"]):
         raise Conflict(f"{job_id} has been run again meanwhile: look at it first")
     return {"args_before": orjson.loads(row["args"]), "args": orjson.loads(packed)}

@@ -11,7 +11,6 @@ from pydantic import Field
 from starlette.responses import Response
 
 from services.api.deps import Held, LaneName, LanePage, MayReadLanes, MayWriteLanes, QueueName
-from services.api.documents import example
 from services.api.lanes import find_lane, find_lanes, make_room
 from shared.contracts.lane import LanePolicy
 from shared.db.reading import looking
@@ -19,6 +18,7 @@ from shared.db.tx import Tx
 from shared.kernel.errors import NotFound
 from shared.ledger import store_limits as store
 from shared.runtime.bodies import Body
+from shared.runtime.examples import body_example, example, page_of
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.resources import Resources
@@ -35,18 +35,17 @@ class Limits(Body):
     ordered: Annotated[bool, Field(description="one at a time, in the order of acceptance")] = False
 
 
-_BODY = {"requestBody": {"content": {"application/json": {"example": {"concurrency": 5, "rate_per_s": 2.5}}}}}
+_BODY = body_example({"concurrency": 5, "rate_per_s": 2.5})
 _LANE = {
     "queue": "webhooks", "name": "ep_01m81s9dese3ksgafskmq7x1bp", "own": True, "concurrency": 5, "rate_per_s": 2.5,
     "burst": 1, "ordered": False, "paused": False, "paused_at": None, "waiting": 12, "waiting_is_more": False,
     "under_way": 5,
 }  # fmt: skip
 _SHOWN = example(_LANE)
+_PAUSED = example({**_LANE, "paused": True, "paused_at": "2026-01-31T12:00:00.123456Z"})
 
 
-@router.get(
-    "", summary="Lanes by name, with what waits in them", responses=example({"items": [_LANE], "next_cursor": None})
-)
+@router.get("", summary="Lanes by name, with what waits in them", responses=page_of(_LANE))
 async def show_lanes(
     caller: MayReadLanes, resources: Held, page: LanePage, queue: Annotated[QueueName | None, Query()] = None
 ) -> dict[str, Any]:
@@ -85,7 +84,7 @@ async def clear(queue: QueueName, name: LaneName, caller: MayWriteLanes, resourc
     return Response(status_code=204)
 
 
-@router.post("/{queue}/{name}/pause", summary="Start nothing more in a lane", responses=_SHOWN)
+@router.post("/{queue}/{name}/pause", summary="Start nothing more in a lane", responses=_PAUSED)
 async def pause(queue: QueueName, name: LaneName, caller: MayWriteLanes, once: Idempotent, resources: Held) -> Response:
     """Running jobs go on; what no worker has claimed goes back into line. It stays paused whatever restarts."""
     async with once.tx() as tx:

@@ -6,12 +6,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from services.api.deps import Held, MayReadQueues, MayWriteQueues, QueueName
-from services.api.documents import example
 from shared.contracts.commands import QUEUES
 from shared.kernel.clock import rfc3339
 from shared.kernel.logs import get_logger
 from shared.ledger import store_pause as store
 from shared.ledger.store_backlog import read_backlog
+from shared.runtime.examples import example
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.resources import Resources

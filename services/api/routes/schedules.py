@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from services.api.deps import Held, MayReadSchedules, MayWriteSchedules
-from services.api.documents import example, schedule_document
+from services.api.documents import schedule_document
 from shared.db.sql import Row
 from shared.db.tx import Tx
 from shared.kernel.errors import Conflict, NotFound
@@ -26,6 +26,7 @@ from shared.ledger.store_schedule import (
     pause_schedule,
 )
 from shared.runtime.callers import Caller
+from shared.runtime.examples import example
 from shared.runtime.idempotency import Idempotent
 from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.ticker import job_of

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from services.api.deps import Held, HourPage, MayReadJobs
-from services.api.documents import example, hour_document
+from services.api.documents import hour_document
 from services.api.hours import HOUR_US
 from services.api.store_hours import list_hours
 from shared.kernel.clock import from_rfc3339
 from shared.kernel.errors import BadInput
+from shared.runtime.examples import example
 
 router = APIRouter(prefix="/stats", tags=["stats"])
 DAYS_MOST = 31

@@ -6,9 +6,9 @@ import orjson
 from fastapi import APIRouter
 
 from services.api.deps import Held, ItemPage, MayReadSynced
-from services.api.documents import example
 from services.api.store_sync import list_items
 from shared.kernel.clock import rfc3339
+from shared.runtime.examples import example
 
 router = APIRouter(prefix="/synced", tags=["synced"])
 _ITEM = {"id": "sku-1", "version": 7, "data": {"name": "Lamp"}, "updated_at": "2026-01-30T06:15:00.114203Z"}
