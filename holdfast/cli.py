@@ -4,7 +4,6 @@ Exit codes: 0 it holds or is done, 1 it does not hold (audit, demo) or was refus
 """
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,14 +12,16 @@ from urllib.parse import quote
 
 import typer
 
-from holdfast import schedules, show
+from holdfast import media, schedules, show, webhooks
 from holdfast.client import Refused, connect
+from holdfast.doctor import doctor
+from holdfast.json_option import json_object
 from holdfast.lanes import lanes, queues
 from holdfast.place import default_place
 from holdfast.show import Json
 from holdfast.stats import stats
 from holdfast.status import read_status
-from holdfast.watch import watch
+from holdfast.watch import output, watch
 from shared.kernel.errors import HoldfastError, Misconfigured, NotFound
 from shared.kernel.settings import CoreSettings, load
 from shared.runtime.keys import create, revoke
@@ -31,6 +32,7 @@ dead = typer.Typer(no_args_is_help=True, help="The dead letters: look, retry, di
 keys = typer.Typer(no_args_is_help=True, help="API keys: create, revoke.")
 shadow = typer.Typer(no_args_is_help=True, help="What BackgroundTasks loses, counted by ShadowTasks.")
 app.command("stats")(stats)
+app.command("doctor")(doctor)
 app.add_typer(shadow, name="shadow")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
@@ -38,6 +40,8 @@ app.add_typer(dead, name="dead")
 app.add_typer(queues, name="queues")
 app.add_typer(lanes, name="lanes")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(media.app, name="media")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="of the one front door")]
 UsePostgres = Annotated[bool, typer.Option("--postgres", help="an embedded PostgreSQL instead of SQLite")]
@@ -182,6 +186,14 @@ def jobs_watch(job_id: str, *, as_json: Json = False) -> None:
     raise typer.Exit(watch(connect(), _segment(job_id), as_json=as_json))
 
 
+@jobs.command("output")
+def jobs_output(
+    job_id: str, *, follow: Annotated[bool, typer.Option("--follow", help="until the job has ended")] = False
+) -> None:
+    """Print what a job has written; with `--follow` exit 1 if it did not complete."""
+    raise typer.Exit(output(connect(), _segment(job_id), follow=follow))
+
+
 @jobs.command("retry")
 def jobs_retry(
     job_id: str,
@@ -190,7 +202,7 @@ def jobs_retry(
     as_json: Json = False,
 ) -> None:
     """Run a dead or cancelled job again."""
-    body = None if args is None else {"args": _object(args)}
+    body = None if args is None else {"args": json_object(args, "--args", "the job's arguments by name")}
     _told(connect().post(f"/v1/jobs/{_segment(job_id)}/retry", body), as_json=as_json)
 
 
@@ -252,7 +264,7 @@ def dead_retry(
     if canary is not None:
         body["canary"] = canary
     if args is not None:
-        body["args"] = _object(args)
+        body["args"] = json_object(args, "--args", "the job's arguments by name")
     _told(connect().post("/v1/dead/retry", body), as_json=as_json)
 
 
@@ -278,16 +290,6 @@ def _segment(job_id: str) -> str:
     if not job_id.strip():
         raise Misconfigured("a job's id is needed: `holdfast jobs list` shows them")
     return quote(job_id, safe="")
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as wrong:
-        raise Misconfigured(f"--args is not JSON: {wrong}") from None
-    if not isinstance(found, dict):
-        raise Misconfigured("--args must be a JSON object: the job's arguments by name")
-    return found
 
 
 def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[str, Any]:

@@ -27,6 +27,10 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         return self._ask("GET", path, params={name: value for name, value in params.items() if value is not None})
 
+    def text(self, path: str) -> str:
+        """Of an answer that is plain text."""
+        return self._answer("GET", path).text
+
     def post(self, path: str, body: Any = None) -> Any:
         return self._ask("POST", path, json=body)
 
@@ -39,6 +43,12 @@ class Client:
     def patch(self, path: str, body: Any) -> Any:
         return self._ask("PATCH", path, json=body)
 
+    def send(self, path: str, chunks: Iterator[bytes], size: int, *, timeout_s: float, **params: Any) -> Any:
+        """POST a body as it comes; `timeout_s` is of each read and write."""
+        given = {name: value for name, value in params.items() if value is not None}
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        return self._ask("POST", path, content=chunks, params=given, headers=headers, timeout=timeout_s)
+
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         """An answer that is read as it comes. Raises Refused, with `status` among its details, and httpx's errors."""
@@ -49,13 +59,17 @@ class Client:
             yield answer
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
+        answer = self._answer(method, path, **options)
+        return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise Misconfigured(f"{self._http.base_url} does not answer: {error}") from None
         if answer.status_code >= httpx.codes.BAD_REQUEST:
             raise Refused(_problem(answer))
-        return answer.json() if answer.content else None
+        return answer
 
 
 def connect() -> Client:

@@ -13,7 +13,7 @@ from shared.kernel.errors import Misconfigured
 
 queues = typer.Typer(no_args_is_help=True, help="Queues: backlog, pause, resume.")
 lanes = typer.Typer(no_args_is_help=True, help="Lanes of a queue: look, limit, pause, resume.")
-Queue = Annotated[str, typer.Argument(help="api, media or webhooks")]
+Queue = Annotated[str, typer.Argument(help="api, media, media-bulk or webhooks")]
 Name = Annotated[str, typer.Argument(help="the lane's name")]
 
 

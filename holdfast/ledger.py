@@ -8,31 +8,21 @@ from typing import Any
 from asyncpg import PostgresError
 from sqlalchemy.exc import DBAPIError
 
-from shared.db.engine import Database, sqlite_path
+from shared.db.engine import Database
 from shared.db.failures import is_transient
 from shared.db.migrate import schema_problems
 from shared.kernel.clock import after_us, rfc3339
 from shared.kernel.errors import Misconfigured
-from shared.ledger.audit import audit
 from shared.ledger.schema import LEDGER
 from shared.ledger.store_shadow import SHADOWS_MOST, clear_shadows, read_shadows
+from shared.runtime import audit
 from shared.runtime.migrate import upgrade
 
 
 async def run_audit(database_url: str) -> dict[str, Any]:
     """The audit's report; raises Misconfigured when there is no ledger to audit."""
-    if database_url.startswith("sqlite") and not sqlite_path(database_url).exists():
-        raise Misconfigured(f"there is no database {sqlite_path(database_url)}")
-    database = Database(database_url, pool=2)
-    try:
-        with in_one_sentence():
-            problems = await schema_problems(database, [LEDGER])
-            report = (await audit(database)).report() if not problems else {}
-    finally:
-        await database.close()
-    if problems:
-        raise Misconfigured(problems[0])
-    return report
+    with in_one_sentence():
+        return await audit.run_audit(database_url)
 
 
 async def run_shadow(database_url: str, after_s: float, *, clear: bool = False) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def printable(words: str) -> str:
     return words.translate(_UNPRINTED)
 
 
+def escaped(words: str) -> str:
+    """For where brackets are markup."""
+    return escape(printable(words))
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         return printable(f"{value.get('type', '')}: {value.get('message', '')}"[:80]).replace("\n", " ")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.place import Place
-from shared.contracts.commands import QUEUES
+from shared.contracts.commands import QUEUES, service_of
 
-_SLOT_MARK = "services.media.forker"
+_SLOT_MARK = "services.media.slots.forker"
 
 
 def read_status(place: Place) -> dict[str, Any]:
@@ -21,8 +21,9 @@ def read_status(place: Place) -> dict[str, Any]:
     for queue in QUEUES:
         pids = active_workers(place, queue)
         roles.append({"name": f"{queue}-worker", "pids": pids})
-        if queue == "media":
-            roles.append({"name": "media-slot", "pids": [slot for pid in pids for slot in media_slots(pid)]})
+        if service_of(queue) == "media":
+            slots = [slot for pid in pids for slot in media_slots(pid)]
+            roles.append({"name": f"{queue}-slot", "pids": slots})
     kept = {name: status[name] for name in ("base_url", "api_key", "redis_url", "database_url", "mail", "logs")}
     return {**kept, "roles": sorted(roles, key=lambda role: str(role["name"]))}
 
@@ -30,7 +31,7 @@ def read_status(place: Place) -> dict[str, Any]:
 def active_workers(place: Place, queue: str, state_dir: Path | None = None) -> list[int]:
     """Who holds the kernel locks of the queue's slots."""
     slots = (state_dir or place.state_dir) / "slots"
-    inodes = {str(file.stat().st_ino) for file in slots.glob(f"{queue}-*.slot")}
+    inodes = {str(file.stat().st_ino) for file in slots.glob(f"{queue}-[0-9]*.slot")}
     held = []
     for line in Path("/proc/locks").read_text().splitlines():
         parts = line.split()

@@ -1,7 +1,8 @@
 """A whole local system: embedded servers, migrated schema, keys, and every role as a process of its own.
 
 `up`, `demo` and the fault tests all start this one. One HTTP process serves the three apps, one relay, one worker for
-each service; each worker has a warm standby, which takes over within milliseconds when its process is killed.
+each queue; where somebody waits for its work, it has a warm standby, which takes over within milliseconds when its
+process is killed.
 """
 
 import asyncio
@@ -18,13 +19,14 @@ from holdfast.ledger import run_upgrade
 from holdfast.place import Place
 from holdfast.supervisor import Role, Supervisor
 from shared.contracts.commands import QUEUES
+from shared.contracts.commands.media import BRINGS_MOST
 from shared.db.tx import open_tx
 from shared.kernel.settings import CoreSettings
 from shared.runtime.callers import create_key
 from shared.runtime.resources import open_resources
 from shared.testing.servers import Postgres, Valkey, free_port
 
-STANDBYS = 1
+STANDBYS = {"media-bulk": 0}  # one, unless nobody waits for the queue
 CONCURRENCY = {"api": 50, "webhooks": 200}
 RECEIVER = "shared.transport.receiver:HoldfastReceiver"
 
@@ -148,12 +150,13 @@ class System:
         return roles
 
     def _worker(self, role: Any, queue: str) -> Role:
-        """Exactly the command of the cluster, with a standby beside the one that works."""
+        """Exactly the command of the cluster, with a standby beside the one that works where somebody waits."""
         slots = int(self.env()["HOLDFAST_MEDIA_SLOTS"])
-        concurrency = CONCURRENCY.get(queue, 2 * slots)
+        concurrency = CONCURRENCY.get(queue, 2 * slots) + (BRINGS_MOST if queue == "media" else 0)
         made: Role = role(
-            f"{queue}-worker", "taskiq", "worker", f"services.{queue}.worker:create_broker", "--receiver", RECEIVER,
-            "--workers", str(1 + STANDBYS), "--max-async-tasks", str(concurrency), "--no-configure-logging",
+            f"{queue}-worker", "taskiq", "worker", _factory(queue), "--receiver", RECEIVER,
+            "--workers", str(1 + STANDBYS.get(queue, 1)), "--max-async-tasks", str(concurrency),
+            "--no-configure-logging",
         )  # fmt: skip
         return made
 
@@ -179,6 +182,11 @@ class System:
 
     def _pids(self) -> dict[str, int]:
         return {role.name: role.process.pid for role in self.supervisor.roles if role.process}
+
+
+def _factory(queue: str) -> str:
+    service, _, part = queue.partition("-")
+    return f"services.{service}.worker:create_{part}_broker" if part else f"services.{service}.worker:create_broker"
 
 
 _OVERRIDABLE = frozenset(

@@ -1,4 +1,4 @@
-"""`holdfast jobs watch`: one job's events until its result, over cut connections and servers that restart.
+"""`holdfast jobs watch` and `jobs output`: one job's events until its result, over cut connections and restarts.
 
 What the job writes is printed as it comes, without the control characters that a terminal would obey.
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 from rich.progress import BarColumn, Progress, TextColumn
@@ -60,6 +60,19 @@ def watch(client: Client, job: str, *, as_json: bool) -> int:
     return 0 if state == "completed" else 1
 
 
+def output(client: Client, job: str, *, follow: bool) -> int:
+    """Print what the job has written and nothing else; returns the exit code, that of the job's end when followed."""
+    if not follow:
+        sys.stdout.write(show.printable(client.text(f"/v1/jobs/{job}/output")))
+        return 0
+    state = ""
+    for event in events_of(client, job):
+        if event.name == "output":
+            _output(event.data, notices=sys.stderr)
+        state = event.data.get("state", state)
+    return 0 if state == "completed" else 1
+
+
 def _lines(client: Client, job: str) -> str:
     state = ""
     for event in events_of(client, job):
@@ -87,7 +100,7 @@ def _bar(client: Client, job: str) -> str:
                 if not written:
                     progress.stop()  # a bar and a text would write over each other
                     written = True
-                _output(event.data)
+                _output(event.data, notices=sys.stdout)
             else:
                 result = event.data
     if written:
@@ -96,11 +109,11 @@ def _bar(client: Client, job: str) -> str:
     return str(result.get("state", ""))
 
 
-def _output(output: dict[str, Any]) -> None:
-    text = show.printable(output["text"])
-    if not output["offset"] and not text:  # somebody else has begun anew
-        text = f"\n--- attempt {output['attempt']} begins anew ---\n"
-    sys.stdout.write(text)
+def _output(output: dict[str, Any], notices: TextIO) -> None:
+    if not output["offset"] and not output["text"]:  # somebody else has begun anew
+        notices.write(f"\n--- attempt {output['attempt']} begins anew ---\n")
+        notices.flush()
+    sys.stdout.write(show.printable(output["text"]))
     sys.stdout.flush()
 
 
