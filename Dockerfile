@@ -52,4 +52,4 @@ WORKDIR /app
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-CMD ["uvicorn", "--factory", "--host", "0.0.0.0", "--port", "8000", "--loop", "uvloop", "--http", "shared.runtime.heads:BoundedHttp", "--timeout-graceful-shutdown", "25"]
+CMD ["uvicorn", "--factory", "--host", "0.0.0.0", "--port", "8000", "--loop", "uvloop", "--http", "shared.runtime.heads:BoundedHttp", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "25"]
