@@ -1,8 +1,9 @@
 """`python -m bench [names…] [--rounds N] [--quick]`: measure, print the table, keep the raw data.
 
 Without names all scenarios on PostgreSQL, and those of `ON_SQLITE` on SQLite as well. A scenario that fails or takes
-too long costs the exit code, not the others. `plots` draws the newest results and writes the page on performance,
-`publish` the README as well. Ends by itself, and ends everything that it started, whatever happens.
+too long costs the exit code, not the others. `plots` draws the newest outcome of each scenario, whichever run it is of,
+and writes the page on performance, `publish` the README as well. Ends by itself, and ends everything that it started,
+whatever happens.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import orjson
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -27,17 +30,22 @@ from bench.scale import Scale, scale
 from bench.scenarios import (
     Run,
     accept,
+    anatomy,
     burden,
+    crowd,
     deliveries,
     depths,
     drain,
     flat,
+    hanging,
     history,
     idle,
     latency,
+    media,
     peers,
     saturation,
     spread,
+    urgent,
     workers,
 )
 from bench.stage import Kind, Stage
@@ -45,6 +53,9 @@ from shared.kernel import logs
 
 SCENARIOS: dict[str, Run] = {
     "deliveries": deliveries.run,
+    "anatomy": anatomy.run,
+    "crowd": crowd.run,
+    "hanging": hanging.run,
     "drain": drain.run,
     "accept": accept.run,
     "latency": latency.run,
@@ -57,6 +68,8 @@ SCENARIOS: dict[str, Run] = {
     "history": history.run,
     "peers": peers.run,
     "burden": burden.run,
+    "urgent": urgent.run,
+    "media": media.run,
 }
 SCENARIO_S = 900.0  # no scenario may hold up the others
 ON_SQLITE = ("deliveries", "drain", "latency")
@@ -85,25 +98,27 @@ def main() -> int:
     finally:
         stage.close(keep=failed)
     if path.exists():
-        print(report.table(report.read(path)))
+        print(report.table(report.merged([report.read(path)])))
     return 1 if failed else 0
 
 
 def _show(given: argparse.Namespace) -> int:
-    path = given.results or report.newest()
-    if path is None:
+    shown = report.merged(report.read(path) for path in given.results or report.published())
+    if not shown["outcomes"]:
         print("there are no results yet: run `make bench`", file=sys.stderr)
         return 2
-    document = report.read(path)
     if given.table:
-        print(report.table(document))
+        print(report.table(shown))
         return 0
     if reason := venv.ensure():
         print(f"no plots: {reason}", file=sys.stderr)
         return 2
-    command = (venv.python(), "-m", "bench.plots", str(path), str(report.ROOT / "docs" / "img"))
-    subprocess.run(command, check=True, cwd=report.ROOT)
-    print(", ".join(report.publish(document, readme=given.names == ["publish"])))
+    with tempfile.NamedTemporaryFile(suffix=".json") as handed:
+        handed.write(orjson.dumps(shown, option=orjson.OPT_NON_STR_KEYS))
+        handed.flush()
+        command = (venv.python(), "-m", "bench.plots", handed.name, str(report.ROOT / "docs" / "img"))
+        subprocess.run(command, check=True, cwd=report.ROOT)
+    print(", ".join(report.publish(shown, readme=given.names == ["publish"])))
     return 0
 
 
@@ -123,11 +138,11 @@ async def _measure(
                 progress.update(total, description=f"{title}: {words}")
 
             step("starting")
-            began = time.monotonic()
+            began, stolen = time.monotonic(), machine.Stolen()
             try:
                 async with asyncio.timeout(SCENARIO_S):
                     outcome = await SCENARIOS[name](stage, chosen, kind, step)
-                outcome.seconds = round(time.monotonic() - began, 1)
+                outcome.seconds, outcome.stolen = round(time.monotonic() - began, 1), stolen.share()
                 outcomes.append(outcome)
             except Exception as error:
                 failed[f"{name} on {kind}"] = f"{type(error).__name__}: {error}"
@@ -147,7 +162,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small numbers: to see a change, not to publish")
     parser.add_argument("--database", choices=("postgres", "sqlite", "both"), default="both")
     parser.add_argument("--table", action="store_true", help="print the newest results as Markdown, measure nothing")
-    parser.add_argument("--results", type=Path, help="of which run to show the figures; the newest")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="whose newest figures to show (all but quick runs)",
+    )
     given = parser.parse_args()
     if len(given.names) > 1 and {"plots", "publish"} & set(given.names):
         parser.error("plots and publish show what was measured: they stand alone")

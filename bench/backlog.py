@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 
@@ -84,11 +85,11 @@ async def noops(resources: Resources, count: int) -> int:
     return now_us
 
 
-async def endpoint(resources: Resources, url: str) -> Subscription:
-    """An enabled endpoint of the bench's tenant, made as the route makes it."""
+async def endpoint(resources: Resources, url: str, **fields: Any) -> Subscription:
+    """An enabled endpoint of the bench's tenant, made as the route makes it; of every event unless `fields` say."""
     box = Box(resources.settings.master_key.get_secret_value())
     policy = AddressPolicy.from_cidrs(resources.settings.egress_allow)
-    given = NewEndpoint(url=url, event_types=["*"])
+    given = NewEndpoint.model_validate({"url": url, "event_types": ["*"], **fields})
     made, _ = make(given, TENANT, box, policy, resources.database.clock.now_us())
     async with open_tx(resources.database) as tx:
         await add_endpoint(tx, made)

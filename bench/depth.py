@@ -33,42 +33,35 @@ class Bulk:
     """Numbers its jobs, so that they never meet."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._next = 0
         self._holder: Any = None
 
     async def add(self, count: int, due_us: int, *, tenants: int = 1, lanes: int = 0) -> None:
         """`count` jobs, due one microsecond apart from `due_us`, dealt out to so many tenants and lanes in turn."""
-        connection = await asyncpg.connect(self._url)
+        connection = await asyncpg.connect(self.url)
         await connection.execute(_INSERT, self._next, due_us, count, tenants, lanes)
         await connection.close()
         self._next += count
 
     async def pause_lanes(self, first: int, last: int) -> None:
-        connection = await asyncpg.connect(self._url)
+        connection = await asyncpg.connect(self.url)
         await connection.execute(_PAUSE, first, last)
         await connection.close()
 
     async def bury(self, count: int, due_us: int) -> None:
         """`count` ended jobs whose past nobody may clean up."""
         await self.add(count, due_us)
-        self._holder = await asyncpg.connect(self._url)
+        self._holder = await asyncpg.connect(self.url)
         await self._holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await self._holder.fetch("SELECT count(*) FROM job")
-        connection = await asyncpg.connect(self._url)
+        connection = await asyncpg.connect(self.url)
         for statement in _STATES:
             await connection.execute(statement, due_us)
         await connection.close()
 
-    async def settle(self) -> None:
-        """Statistics, and nothing left to write, so that a measurement starts from rest."""
-        connection = await asyncpg.connect(self._url)
-        await connection.execute("ANALYZE")
-        await connection.execute("CHECKPOINT")
-        await connection.close()
-
     async def clear(self) -> None:
-        connection = await asyncpg.connect(self._url)
+        connection = await asyncpg.connect(self.url)
         await connection.execute("TRUNCATE job, job_attempt, job_tally, incarnation, lane")
         await connection.close()
 

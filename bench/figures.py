@@ -56,6 +56,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     tables: list["Table"] = field(default_factory=list)
     seconds: float = 0.0  # that the scenario took
+    stolen: float | None = None  # the share of the machine's processor time that others had meanwhile
 
     def document(self) -> dict[str, Any]:
         figures = [figure.document() for figure in self.figures]

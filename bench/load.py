@@ -6,8 +6,10 @@ when it has been answered. Open: a fixed schedule over `c` connections (`bench.p
 
 import argparse
 import asyncio
+import itertools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,18 +90,19 @@ async def closed(pipes: list[Pipe], request: bytes, total: int) -> dict[str, obj
 
 
 async def opened(
-    pipes: list[Pipe], url: str, body: bytes, headers: list[str], *, rate: float, seconds: float
+    pipes: list[Pipe], url: str, bodies: Sequence[bytes], headers: list[str], *, rate: float, seconds: float
 ) -> object:
     """[[id of the answer, intended ns, answered ns], …]; the id is the intended time where the answer has none."""
     free: asyncio.LifoQueue[Pipe] = asyncio.LifoQueue()
     for pipe in pipes:
         free.put_nowait(pipe)
     told: list[tuple[str, int, int]] = []
+    in_turn = itertools.cycle(bodies)
 
     async def act(intended_ns: int) -> None:
         pipe = await free.get()
         try:
-            status, answer = await pipe.ask(request_of(url, body, [*headers, f"x-intended: {intended_ns}"]))
+            status, answer = await pipe.ask(request_of(url, next(in_turn), [*headers, f"x-intended: {intended_ns}"]))
         finally:
             free.put_nowait(pipe)
         answered_ns = time.time_ns()
@@ -116,19 +119,19 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.load")
     parser.add_argument("mode", choices=("closed", "open"))
     parser.add_argument("--url", required=True)
-    parser.add_argument("--body", type=Path, required=True)
+    parser.add_argument("--body", type=Path, action="append", required=True, help="several are sent in turn")
     parser.add_argument("--header", action="append", default=[])
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--total", type=int, default=5_000)
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--seconds", type=float, default=5)
     given = parser.parse_args()
-    body = given.body.read_bytes()
+    bodies = [path.read_bytes() for path in given.body]
     pipes = await connect(given.url, given.connections)
     if given.mode == "closed":
-        told: object = await closed(pipes, request_of(given.url, body, given.header), given.total)
+        told: object = await closed(pipes, request_of(given.url, bodies[0], given.header), given.total)
     else:
-        told = await opened(pipes, given.url, body, given.header, rate=given.rate, seconds=given.seconds)
+        told = await opened(pipes, given.url, bodies, given.header, rate=given.rate, seconds=given.seconds)
     sys.stdout.write(orjson.dumps(told, option=orjson.OPT_NON_STR_KEYS).decode() + "\n")
 
 

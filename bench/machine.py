@@ -41,6 +41,29 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
+class Stolen:
+    """What share of its processors' time the machine's host gave to others since this was made."""
+
+    def __init__(self) -> None:
+        self._before = _ticks()
+
+    def share(self) -> float | None:
+        """None where the kernel does not say."""
+        all_before, stolen_before = self._before
+        all_now, stolen_now = _ticks()
+        passed = all_now - all_before
+        return round((stolen_now - stolen_before) / passed, 3) if passed else None
+
+
+def _ticks() -> tuple[int, int]:
+    """(of every kind, stolen) of all processors; guests' time is in the user's already."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0, 0
+    return sum(map(int, fields)), int(fields[7])
+
+
 def _cpu_model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

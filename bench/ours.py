@@ -12,7 +12,7 @@ from bench.depth import HOUR_US, Bulk
 from bench.stage import DURABILITY, Room, Stage, until
 from shared.db.tx import open_tx
 from shared.ledger.store_accept import new_job
-from shared.runtime.resources import Resources, open_resources
+from shared.runtime.resources import Resources
 from shared.testing.lab import QUEUE, Noop
 from shared.transport.enqueue import Accepted, enqueue_all
 
@@ -37,9 +37,7 @@ class Ours(Contestant):
         self.bulk: Bulk
 
     async def open(self) -> None:
-        self.room = await self.stage.room("postgres")
-        self._stack.callback(self.room.leave)
-        self.resources = await self._stack.enter_async_context(open_resources(self.room.settings))
+        self.room, self.resources = await self._stack.enter_async_context(self.stage.furnished("postgres"))
         self.bulk = Bulk(self.room.url)
         self._stack.push_async_callback(self.bulk.release)
 

@@ -2,7 +2,8 @@
 
 A bare protocol on uvloop that looks at no more of a request than it must. Prints its port as its first line. GET
 `/count` says how many POSTs came since the last `/reset`; POSTs to `/timed` are noted with their `webhook-id` (or
-`x-intended`) and when they came, in nanoseconds of the wall clock, which GET `/arrivals` hands over.
+`x-intended`) and when they came, in nanoseconds of the wall clock, which GET `/arrivals` hands over. POSTs to `/hang`
+are never answered.
 """
 
 import asyncio
@@ -58,6 +59,8 @@ class Receiver(asyncio.Protocol):
         self._book.count += 1
         if head.startswith(b"POST /timed"):
             self._book.arrivals.append((_id(head), time.time_ns()))
+        if head.startswith(b"POST /hang"):
+            return
         self._transport.write(_OK)
 
 

@@ -18,7 +18,7 @@ import uvloop
 from fastapi import FastAPI
 from taskiq_redis import RedisStreamBroker
 
-from services.webhooks.routes.events import GivenEvent
+from services.webhooks.accepting import GivenEvent
 from shared.kernel.ids import new_id
 
 STREAM, TOTAL, OUT, REDIS = "BENCH_STREAM", "BENCH_TOTAL", "BENCH_OUT", "BENCH_REDIS"

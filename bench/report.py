@@ -1,10 +1,11 @@
 """Results as JSON, one file a run, and the Markdown that README and docs/explanation/performance.md show of them.
 
-What stands between the markers is made here and nowhere else: nobody types a figure.
+What stands between the markers is made here and nowhere else: nobody types a figure. Scenarios that were measured in
+runs of their own stand side by side (`merged`), and every row names its run.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "bench" / "results"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PAGE = "docs/explanation/performance.md"
+STOLEN_MOST = 0.1
 # For the README; a figure whose name begins so, on PostgreSQL. The page shows all.
 TELLING = (
     "durable deliveries ÷ bare aiohttp",
@@ -28,12 +30,21 @@ TELLING = (
     "enqueue → start at 100/s",
     "accept → receiver at 200/s",
     "accept → receiver at 70 % of saturation, p99",
+    "healthy endpoints, p99 beside 5 % that hang ÷ alone",
     "claim + complete, deep ÷ empty: backend CPU",
     "Valkey's memory",
     "idle: CPU of relay",
+    "media: pool ÷ bare loop, 12 MP JPEG → WebP",
+    "media: a killed slot is back",
+    "media: CPU ÷ Pillow",
+    "media: CPU ÷ ffmpeg",
+    "upload → renditions beside 1,000 of a batch ÷ alone",
 )
 TITLES = {
     "deliveries": "Webhook deliveries",
+    "anatomy": "Where a delivery's time goes in its worker",
+    "crowd": "Deliveries to many endpoints",
+    "hanging": "Beside endpoints that hang",
     "drain": "Draining no-ops",
     "accept": "Accepting events",
     "latency": "Latency at a fixed rate",
@@ -44,6 +55,8 @@ TITLES = {
     "history": "Beside a long history",
     "peers": "Other job systems",
     "burden": "Drains under burdens",
+    "urgent": "A picture beside a batch",
+    "media": "Pictures and films in slots",
     "workers": "A second worker",
     "idle": "Nothing to do",
 }
@@ -76,58 +89,91 @@ def write(
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
 
 
-def newest() -> Path | None:
-    """By its name, which is when it began: in a fresh clone all files are as old as the clone."""
-    return max(FOLDER.glob("*.json"), default=None, key=lambda path: path.stem)
+def published() -> list[Path]:
+    """Every run that was measured to be published: not the quick ones."""
+    return [path for path in sorted(FOLDER.glob("*.json")) if not read(path)["options"]["quick"]]
 
 
 def read(path: Path) -> dict[str, Any]:
+    """As it was written, with the run's name: when it began."""
     document: dict[str, Any] = orjson.loads(path.read_bytes())
-    return {**document, "name": path.name}
+    return {**document, "run": path.stem}
 
 
-def table(document: dict[str, Any]) -> str:
-    """Every figure, for the terminal."""
-    return "\n".join([*_HEAD, *_lines(document["outcomes"]), "", _circumstances(document)])
+def merged(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The newest outcome of each scenario on each database, in the page's order, each with its run's name.
+
+    By the runs' names: in a fresh clone all files are as old as the clone. One for which others had more than
+    STOLEN_MOST of the machine takes the place only of one that had no quieter time. A failure counts until the
+    scenario has come to an outcome in the same run or a later one. `runs`: the circumstances of those that are named.
+    """
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    failed: dict[str, dict[str, str]] = {}
+    runs: dict[str, dict[str, Any]] = {}
+    for document in sorted(documents, key=lambda document: str(document["run"])):
+        runs[document["run"]] = {name: value for name, value in document.items() if name not in ("outcomes", "failed")}
+        for name, why in document.get("failed", {}).items():
+            failed[name] = {"run": document["run"], "why": why}
+        for outcome in document["outcomes"]:
+            place = outcome["scenario"], outcome["database"]
+            if place not in newest or not is_disturbed(outcome) or is_disturbed(newest[place]):
+                newest[place] = {**outcome, "run": document["run"]}
+            failed.pop(f"{outcome['scenario']} on {outcome['database']}", None)
+    order = list(TITLES)
+    outcomes = sorted(newest.values(), key=lambda outcome: (order.index(outcome["scenario"]), outcome["database"]))
+    named = {outcome["run"] for outcome in outcomes} | {failure["run"] for failure in failed.values()}
+    return {"outcomes": outcomes, "failed": failed, "runs": {name: runs[name] for name in sorted(named)}}
 
 
-def short(document: dict[str, Any]) -> str:
+def is_disturbed(outcome: Mapping[str, Any]) -> bool:
+    """By others on the same host; nobody knows of runs that did not look."""
+    return (outcome.get("stolen") or 0.0) > STOLEN_MOST
+
+
+def table(shown: dict[str, Any]) -> str:
+    """Every figure of what `merged` made, for the terminal."""
+    return "\n".join([*_HEAD, *_lines(shown["outcomes"]), "", *_runs(shown)])
+
+
+def short(shown: dict[str, Any]) -> str:
     """The README's block."""
+    on_postgres = [outcome for outcome in shown["outcomes"] if outcome["database"] == "postgres"]
     chosen = [
-        (figure, "postgres")
+        (outcome, figure)
         for beginning in TELLING
-        for outcome in document["outcomes"]
+        for outcome in on_postgres
         for figure in outcome["figures"]
-        if outcome["database"] == "postgres" and figure["name"].startswith(beginning)
+        if figure["name"].startswith(beginning)
     ]
     words = (
         f"`make bench` measures against references in the same minutes, interleaved; raw data in "
-        f"[bench/results](bench/results). {_verdict(document)} All figures, what limits each and how to repeat them: "
+        f"[bench/results](bench/results). {_verdict(shown)} All figures, what limits each and how to repeat them: "
         f"[performance]({PAGE})."
     )
-    return "\n".join([words, "", *_HEAD, *(_line(*pair) for pair in chosen), "", _circumstances(document)])
+    runs = {outcome["run"] for outcome, _ in chosen}
+    return "\n".join([words, "", *_HEAD, *(_line(*pair) for pair in chosen), "", *_runs(shown, runs)])
 
 
-def full(document: dict[str, Any]) -> str:
+def full(shown: dict[str, Any]) -> str:
     """The page's block: every scenario with its figures, its tables and its notes."""
-    parts = [_circumstances(document), "", _verdict(document)]
+    parts = [*_runs(shown), "", _verdict(shown)]
     for scenario, title in TITLES.items():
-        outcomes = [outcome for outcome in document["outcomes"] if outcome["scenario"] == scenario]
+        outcomes = [outcome for outcome in shown["outcomes"] if outcome["scenario"] == scenario]
         if not outcomes:
             continue
         parts += ["", f"### {title}", "", *_HEAD, *_lines(outcomes)]
         for outcome in outcomes:
-            for shown in outcome.get("tables", []):
-                parts += ["", f"{shown['title']}:", "", *_grid(shown)]
-            notes = [f"- {outcome['database']}: {note}" for note in outcome["notes"]]
+            for grid in outcome.get("tables", []):
+                parts += ["", f"{grid['title']} (run {outcome['run']}):", "", *_grid(grid)]
+            notes = [f"- {outcome['database']}: {note}" for note in [*outcome["notes"], *_company(outcome)]]
             parts += ["", *notes] if notes else []
-    parts += ["", *(f"- {name} failed: {why}" for name, why in document.get("failed", {}).items())]
+    parts += ["", *(f"- {name} failed: {told['why']} (run {told['run']})" for name, told in shown["failed"].items())]
     return "\n".join(parts).rstrip()
 
 
-def publish(document: dict[str, Any], *, readme: bool) -> list[str]:
+def publish(shown: dict[str, Any], *, readme: bool) -> list[str]:
     """Put the blocks where they belong; returns the names of the files."""
-    blocks = {PAGE: full(document), **({"README.md": short(document)} if readme else {})}
+    blocks = {PAGE: full(shown), **({"README.md": short(shown)} if readme else {})}
     for name, block in blocks.items():
         path = ROOT / name
         path.write_text(between(path.read_text("utf-8"), block), "utf-8")
@@ -142,19 +188,19 @@ def between(text: str, block: str) -> str:
     return f"{before}{BEGIN}\n{block.strip()}\n{END}{rest.partition(END)[2]}"
 
 
-_HEAD = ("| figure | database | median | min to max | target | |", "|---|---|---:|---:|---:|---|")
+_HEAD = ("| figure | database | median | min to max | target | | run |", "|---|---|---:|---:|---:|---|---|")
 
 
 def _lines(outcomes: Sequence[dict[str, Any]]) -> list[str]:
-    return [_line(figure, outcome["database"]) for outcome in outcomes for figure in outcome["figures"]]
+    return [_line(outcome, figure) for outcome in outcomes for figure in outcome["figures"]]
 
 
-def _line(figure: dict[str, Any], database: str) -> str:
+def _line(outcome: dict[str, Any], figure: dict[str, Any]) -> str:
     verdict = {True: "met", False: "**missed**", None: ""}[figure["met"]]
     shown = f"{_number(figure['min'])} to {_number(figure['max'])}"
     return (
-        f"| {figure['name']} | {database} | {_number(figure['median'])} {figure['unit']} | {shown} "
-        f"| {figure['target'] or ''} | {verdict} |"
+        f"| {figure['name']} | {outcome['database']} | {_number(figure['median'])} {figure['unit']} | {shown} "
+        f"| {figure['target'] or ''} | {verdict} | {outcome['run']} |"
     )
 
 
@@ -168,20 +214,34 @@ def _grid(shown: dict[str, Any]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (shown["columns"], marks, *rows)]
 
 
-def _verdict(document: dict[str, Any]) -> str:
-    judged = [figure["met"] for outcome in document["outcomes"] for figure in outcome["figures"] if figure["target"]]
+def _company(outcome: Mapping[str, Any]) -> list[str]:
+    share = outcome.get("stolen")
+    return [] if share is None else [f"meanwhile the host gave {share:.0%} of this machine's time to others"]
+
+
+def _verdict(shown: dict[str, Any]) -> str:
+    judged = [figure["met"] for outcome in shown["outcomes"] for figure in outcome["figures"] if figure["target"]]
     return f"{sum(judged)} of {len(judged)} targets are met."
 
 
-def _circumstances(document: dict[str, Any]) -> str:
-    machine, options = document["machine"], document["options"]
+def _runs(shown: dict[str, Any], named: Iterable[str] | None = None) -> list[str]:
+    """What each run was made on, and how often; then what is true of all."""
+    runs = shown["runs"] if named is None else sorted(named)
+    return [
+        *(f"- run {name}: {_circumstances(shown['runs'][name])}" for name in runs),
+        "",
+        "PostgreSQL 18 with fsync, Valkey with an everysec log; one worker process unless said otherwise.",
+    ]
+
+
+def _circumstances(run: dict[str, Any]) -> str:
+    machine, options = run["machine"], run["options"]
     size = ", small counts" if options["quick"] else ""
     rounds = "one round only" if options["rounds"] == 1 else f"medians of {options['rounds']} interleaved rounds"
     return (
-        f"{document['at']}, {machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, Python "
-        f"{machine['python']}, fdatasync {machine['fdatasync_ms_p50']} ms; {rounds}{size}; "
-        "PostgreSQL 18 with fsync, Valkey with an everysec log; one worker process unless said "
-        f"otherwise; raw data: `bench/results/{document['name']}`."
+        f"{rounds}{size}, ended {run['at']} at revision {machine['revision']}; {machine['cores']} cores of "
+        f"{machine['cpu']}, Linux {machine['kernel']}, Python {machine['python']}, "
+        f"fdatasync {machine['fdatasync_ms_p50']} ms; raw data: `bench/results/{run['run']}.json`"
     )
 
 

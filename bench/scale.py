@@ -20,6 +20,8 @@ class Scale:
     idle_s: float = 5.0
     past_jobs: int = 1_000_000  # of a day, that have ended
     past_attempts: int = 3_000_000  # of a fortnight
+    pictures: int = 120  # of 12 megapixels, of each contestant
+    slot_kills: int = 200
 
 
 def scale(*, rounds: int, quick: bool) -> Scale:
@@ -28,5 +30,5 @@ def scale(*, rounds: int, quick: bool) -> Scale:
     return Scale(
         rounds, deliveries=2_000, noops=5_000, accepts=4_000, open_loop_s=3.0, waiting=100_000, dead_rows=30_000,
         flat_jobs=5_000, contest=4_000, burden=3_000, backlog=20_000, lanes=1_000, idle_s=4.0, past_jobs=100_000,
-        past_attempts=300_000,
+        past_attempts=300_000, pictures=8, slot_kills=15,
     )  # fmt: skip

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from redis.asyncio import Redis
 from holdfast.supervisor import Role, Supervisor
 from shared.kernel.settings import CoreSettings
 from shared.runtime.migrate import upgrade
+from shared.runtime.resources import Resources, open_resources
 from shared.testing.servers import Postgres, Valkey, free_port
 
 Kind = Literal["postgres", "sqlite"]
@@ -109,6 +111,16 @@ class Stage:
         await asyncio.to_thread(lambda: asyncio.run(upgrade(url)))
         return Room(self, kind, url, folder)
 
+    @asynccontextmanager
+    async def furnished(self, kind: Kind) -> AsyncIterator[tuple["Room", Resources]]:
+        """A room and the resources of an app on its database; with the block its roles end."""
+        room = await self.room(kind)
+        async with open_resources(room.settings) as resources:
+            try:
+                yield room, resources
+            finally:
+                room.leave()
+
     async def database(self, name: str) -> str:
         """A new, empty database on the run's PostgreSQL; returns its address."""
         connection = await asyncpg.connect(self.postgres.url)
@@ -174,11 +186,13 @@ class Room:
             "HOLDFAST_DRAIN_LIMIT_S": "3",
         }
 
-    def worker(self, broker: str, slots: int, *, number: int = 0, of: int = 1) -> Role:
+    def worker(
+        self, broker: str, slots: int, *, number: int = 0, of: int = 1, env: Mapping[str, str] | None = None
+    ) -> Role:
         """One process, exactly the cluster's command; the `number`-th of so many that are active at once."""
-        env = {"HOLDFAST_SLOTS": str(of)}
         return self._start(
-            f"worker{number or ''}", env, "-m", "taskiq", "worker", broker, "--receiver",
+            f"worker{number or ''}", {"HOLDFAST_SLOTS": str(of), **(env or {})},
+            "-m", "taskiq", "worker", broker, "--receiver",
             "shared.transport.receiver:HoldfastReceiver", "--workers", "1", "--max-async-tasks", str(slots),
             "--no-configure-logging",
         )  # fmt: skip

@@ -5,7 +5,7 @@ Not durable beyond Valkey's log; a task that was delivered to a worker which die
 
 import celery
 
-from bench.peers.tally import REDIS, TUNED, Tally, arguments, timed
+from bench.peers.tally import REDIS, TUNED, Tally, timed
 
 app = celery.Celery("bench", broker=REDIS)
 app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=True)
@@ -20,6 +20,4 @@ def noop() -> None:
 
 
 if __name__ == "__main__":
-    _, count = arguments()
-    noop.delay()  # connected before it counts
-    timed(count - 1, noop.delay)
+    timed(noop.delay)

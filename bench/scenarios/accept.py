@@ -16,7 +16,7 @@ from bench.scenarios import Step
 from bench.stage import DURABILITY, Kind, Stage
 from shared.db.tx import open_tx
 from shared.runtime.callers import create_key
-from shared.runtime.resources import Resources, open_resources
+from shared.runtime.resources import Resources
 
 BOUND = 0.50
 CONNECTIONS = 50
@@ -24,13 +24,11 @@ PATH = "/v1/webhooks/events"
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
-    room = await stage.room(kind)
     body = event_body(stage)
     rounds: list[dict[str, Any]] = []
-    async with open_resources(room.settings) as resources:
+    async with stage.furnished(kind) as (room, resources):
         header = await key_header(resources)
         await backlog.endpoint(resources, stage.receiver_url())
-    try:
         urls = {
             "ours": await room.http("services.webhooks.app:create_app", "ours") + PATH,
             "plain": await room.http("bench.reference:create_app", "plain") + PATH,
@@ -42,8 +40,6 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
             told = {side: await _load(stage, room.pids(side), urls[side], body, header, count=count) for side in sides}
             if number:
                 rounds.append({**told, "ratio": told["ours"]["rate"] / told["plain"]["rate"]})
-    finally:
-        room.leave()
     figures = [
         Figure("accept an event ÷ FastAPI without a database", column(rounds, "ratio"), bound=BOUND),
         Figure("accept an event", column(rounds, "ours", "rate"), "/s"),

@@ -13,7 +13,6 @@ from bench.figures import Figure, Outcome, column
 from bench.scale import Scale
 from bench.scenarios import Step
 from bench.stage import DURABILITY, Kind, Room, Stage
-from shared.runtime.resources import open_resources
 
 BOUND = 0.50
 SLOTS = 200
@@ -21,7 +20,6 @@ ENDPOINTS = 20
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
-    room = await stage.room(kind)
     body = stage.folder / "body.json"
     body.write_bytes(b"x" * 500)
     step("the receiver's ceiling")
@@ -29,24 +27,24 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
                                "--connections", "100", "--total", str(2 * scale.deliveries))  # fmt: skip
     connections = await _best_concurrency(stage, str(body), scale.deliveries)
     rounds: list[dict[str, Any]] = []
-    async with open_resources(room.settings) as resources:
+    async with stage.furnished(kind) as (room, resources):
         to = await backlog.endpoints(resources, stage.receiver_url(), ENDPOINTS)
-        try:
-            room.relay("webhooks")
-            room.worker("services.webhooks.worker:create_broker", SLOTS)
-            await backlog.worker_ready(resources.database)
-            for number in range(scale.rounds + 1):
-                warm = number == 0
-                step("warming up" if warm else f"round {number} of {scale.rounds}")
-                count = min(1_000, scale.deliveries) if warm else scale.deliveries
-                bare = await _bare(stage, str(body), count, connections)
-                ours = await _ours(stage, room, resources, to, count)
-                one = await _ours(stage, room, resources, to[:1], count)
-                if not warm:
-                    ratios = {"ratio": ours["rate"] / bare["rate"], "one_ratio": one["rate"] / bare["rate"]}
-                    rounds.append({"bare": bare, "ours": ours, "one": one, **ratios})
-        finally:
-            room.leave()
+        room.relay("webhooks")
+        room.worker("services.webhooks.worker:create_broker", SLOTS)
+        await backlog.worker_ready(resources.database)
+        for number in range(scale.rounds + 1):
+            warm = number == 0
+            step("warming up" if warm else f"round {number} of {scale.rounds}")
+            count = min(1_000, scale.deliveries) if warm else scale.deliveries
+            row = {
+                "bare": await bare(stage, str(body), count, connections),
+                "ours": await ours(stage, room, resources, to, count),
+                "one": await ours(stage, room, resources, to[:1], count),
+            }
+            if not warm:
+                rate = row["bare"]["rate"]
+                ratios = {"ratio": row["ours"]["rate"] / rate, "one_ratio": row["one"]["rate"] / rate}
+                rounds.append({**row, **ratios})
     for row in rounds:
         row["ours_client_cpu_us"] = row["ours"]["cpu_us"]["worker"] + row["ours"]["cpu_us"]["relay"]
     figures = [
@@ -67,11 +65,12 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
 
 
 async def _best_concurrency(stage: Stage, body: str, total: int) -> int:
-    rates = {c: (await _bare(stage, body, total // 2, c))["rate"] for c in (50, 100, 200)}
+    rates = {c: (await bare(stage, body, total // 2, c))["rate"] for c in (50, 100, 200)}
     return max(rates, key=lambda c: rates[c])
 
 
-async def _bare(stage: Stage, body: str, total: int, connections: int) -> dict[str, Any]:
+async def bare(stage: Stage, body: str, total: int, connections: int) -> dict[str, Any]:
+    """The client loop, and what the receiver's CPU made of it."""
     meter = Meter({"receiver": _receiver(stage)})
     arguments = (
         "--url",
@@ -87,7 +86,8 @@ async def _bare(stage: Stage, body: str, total: int, connections: int) -> dict[s
     return {**told, "connections": connections, "receiver_cpu_us": meter.per_job_us(total)["receiver"]}
 
 
-async def _ours(stage: Stage, room: Room, resources: Any, to: Any, count: int) -> dict[str, Any]:
+async def ours(stage: Stage, room: Room, resources: Any, to: Any, count: int) -> dict[str, Any]:
+    """So many deliveries, drained. RuntimeError when the receiver saw another number of them."""
     await stage.ask_receiver("/reset")
     due_us = await backlog.deliveries(resources, to, count)
     meter = Meter({"receiver": _receiver(stage)})

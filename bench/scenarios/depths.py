@@ -1,25 +1,23 @@
 """What claim and completion cost with 0, 1,000, … 1,000,000 jobs waiting behind: the points of a curve.
 
-The stores' own statements, a hundred jobs at a time (as in `flat`, but with nothing dead), each depth a database of its
+The stores' own statements, a hundred jobs at a time (`bench.hot`), with nothing dead, each depth a database of its
 own that is made once and only loses what is measured.
 """
 
-import time
 from contextlib import AsyncExitStack
 from typing import Any
 
-from bench.depth import HOUR_US
+from bench.commits import settle
 from bench.figures import Figure, Outcome, Table, column, median_of
+from bench.hot import BOUND, hot
 from bench.order import turns
 from bench.ours import Ours
 from bench.scale import Scale
 from bench.scenarios import Step
-from bench.scenarios.flat import hot
 from bench.stage import DURABILITY, Kind, Stage
 
 DEPTHS = (0, 1_000, 10_000, 100_000, 1_000_000)
 JOBS = 2_000
-BOUND = 1.2
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
@@ -30,8 +28,8 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
         for depth in depths:
             step(f"making {depth:,} waiting")
             sides[depth] = Ours(stage)
-            await sides[depth].open()
             stack.push_async_callback(sides[depth].close)
+            await sides[depth].open()
             await sides[depth].fill(depth)
         for number in range(scale.rounds + 1):
             row: dict[str, Any] = {}
@@ -58,7 +56,7 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
 
 
 async def _measure(stage: Stage, side: Ours) -> dict[str, Any]:
-    await side.resources.redis.flushall()
-    await side.bulk.add(JOBS, time.time_ns() // 1000 - HOUR_US)
-    await side.bulk.settle()
+    await stage.flush()
+    await side.fill(JOBS)
+    await settle(side.room.url)
     return await hot(stage, side.resources, JOBS)

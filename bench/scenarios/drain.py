@@ -4,36 +4,30 @@ from typing import Any
 
 from bench import backlog, stock
 from bench.figures import Figure, Outcome, column
+from bench.ours import BROKER, SLOTS
 from bench.scale import Scale
 from bench.scenarios import Step
 from bench.stage import DURABILITY, Kind, Stage
-from shared.runtime.resources import open_resources
 from shared.testing.lab import QUEUE
 
 BOUND = 2.0
-SLOTS = 200
-BROKER = "shared.testing.lab:create_broker"
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
-    room = await stage.room(kind)
     rounds: list[dict[str, Any]] = []
-    async with open_resources(room.settings) as resources:
-        try:
-            room.relay(QUEUE)
-            room.worker(BROKER, SLOTS)
-            await backlog.worker_ready(resources.database)
-            for number in range(scale.rounds + 1):
-                warm = number == 0
-                step("warming up" if warm else f"round {number} of {scale.rounds}")
-                count = 1_000 if warm else scale.noops
-                plain = {} if warm else await stock.drain(stage, min(count, 10_000))
-                due_us = await backlog.noops(resources, count)
-                ours = (await backlog.drain(room, resources, QUEUE, due_us, count)).document()
-                if not warm:
-                    rounds.append({"stock": plain, "ours": ours, "ratio": ours["rate"] / plain["rate"]})
-        finally:
-            room.leave()
+    async with stage.furnished(kind) as (room, resources):
+        room.relay(QUEUE)
+        room.worker(BROKER, SLOTS)
+        await backlog.worker_ready(resources.database)
+        for number in range(scale.rounds + 1):
+            warm = number == 0
+            step("warming up" if warm else f"round {number} of {scale.rounds}")
+            count = 1_000 if warm else scale.noops
+            plain = {} if warm else await stock.drain(stage, min(count, 10_000))
+            due_us = await backlog.noops(resources, count)
+            ours = (await backlog.drain(room, resources, QUEUE, due_us, count)).document()
+            if not warm:
+                rounds.append({"stock": plain, "ours": ours, "ratio": ours["rate"] / plain["rate"]})
     bound = BOUND if kind == "postgres" else None
     figures = [
         Figure("durable no-op drain ÷ stock taskiq-redis", column(rounds, "ratio"), bound=bound),

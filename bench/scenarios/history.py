@@ -1,7 +1,7 @@
 """Whether a job costs the same however much has been: an empty ledger beside one with a history; what purging costs.
 
 The history is what retention keeps: jobs of a day, attempts of a fortnight, scaled down by one factor. Each round
-measures the stores' own statements on both sides (as `flat` does), then lets two hours pass on the one with a history:
+measures the stores' own statements on both sides (`bench.hot`), then lets two hours pass on the one with a history:
 their jobs are added at its end, what has expired is purged by the real sweeps, and the tables are vacuumed, by which
 they must not grow.
 """
@@ -10,35 +10,37 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 from bench.cpu import Meter
-from bench.depth import Bulk
 from bench.figures import Figure, Outcome, column
+from bench.hot import backends, hot, ratio_figures, ratios
+from bench.ours import Ours
 from bench.past import DAY_US, HOUR_US, Past
 from bench.scale import Scale
 from bench.scenarios import Step
-from bench.scenarios.flat import backends, hot
-from bench.stage import DURABILITY, Kind, Room, Stage
+from bench.stage import DURABILITY, Kind, Stage
 from services.api.settings import ApiSettings
 from shared.db.engine import Database
 from shared.db.sql import Connection
 from shared.db.sweep import sweep_all
 from shared.ledger.store_retention import ledger_sweeps
-from shared.runtime.resources import Resources, open_resources
+from shared.runtime.resources import Resources
 
 KEEP_JOBS_US = DAY_US
 KEEP_ATTEMPTS_US = 14 * DAY_US
 PURGE_S = 120.0
+SIDES = ("empty", "history")
 
 
-@dataclass
-class Side:
-    name: str
-    room: Room
-    resources: Resources
+class Side(Ours):
+    """Ours, with rows as old as they say."""
+
     past: Past
+
+    async def open(self) -> None:
+        await super().open()
+        self.past = Past(self.room.url)
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
@@ -46,8 +48,11 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
         raise ValueError("history is measured where it is deep: PostgreSQL only")
     rounds: list[dict[str, Any]] = []
     async with AsyncExitStack() as stack:
-        sides = [await _side(stage, stack, name) for name in ("empty", "history")]
-        old = sides[1]
+        sides = {name: Side(stage) for name in SIDES}
+        for side in sides.values():
+            stack.push_async_callback(side.close)
+            await side.open()
+        old = sides["history"]
         now_us = old.resources.database.clock.now_us()
         step(f"making {scale.past_jobs:,} jobs and {scale.past_attempts:,} attempts")
         await _live(old.past, scale, now_us)
@@ -55,17 +60,16 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
         for number in range(scale.rounds + 1):
             step("warming up" if number == 0 else f"round {number} of {scale.rounds}")
             row: dict[str, Any] = {}
-            for side in sides[:: 1 if number % 2 else -1]:
-                row[side.name] = await _measure(stage, side, scale)
+            for name in SIDES[:: 1 if number % 2 else -1]:
+                row[name] = await _measure(stage, sides[name], scale, empty=name == "empty")
             now_us += 2 * HOUR_US
             row["hours"] = await _two_hours(stage, old, scale, now_us)
             row["grown"] = row["hours"]["sizes"]["job_attempt_row_bytes"] / fresh
             if number:
-                rounds.append({**row, **_ratios(row)})
+                purging = row["hours"]["busy"]["hot_us"] / row["empty"]["hot_us"]
+                rounds.append({**row, **ratios(row["history"], row["empty"]), "purging_wall": purging})
     figures = [
-        Figure("claim + complete, history ÷ empty: backend CPU", column(rounds, "hot_cpu"), "times", "<=", 1.2),
-        Figure("claim + complete, history ÷ empty: wall", column(rounds, "hot_wall"), "times", "<=", 1.2),
-        Figure("relay's dispatch, history ÷ empty: wall", column(rounds, "relay_wall"), "times", "<="),
+        *ratio_figures("history ÷ empty", rounds),
         Figure("claim + complete while it purges ÷ empty: wall", column(rounds, "purging_wall"), "times", "<="),
         Figure("purge: backend CPU of a row", column(rounds, "hours", "alone", "cpu_us"), "µs", "<="),
         Figure("purge: longest transaction", column(rounds, "hours", "beside", "longest_ms"), "ms", "<=", 1_000.0),
@@ -76,12 +80,6 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
     return Outcome("history", kind, DURABILITY[kind], figures, rounds, [note])
 
 
-async def _side(stage: Stage, stack: AsyncExitStack, name: str) -> Side:
-    room = await stage.room("postgres")
-    stack.callback(room.leave)
-    return Side(name, room, await stack.enter_async_context(open_resources(room.settings)), Past(room.url))
-
-
 async def _live(past: Past, scale: Scale, now_us: int) -> None:
     """As it lies after weeks: the oldest first, and the hour that is about to expire."""
     older = scale.past_attempts - scale.past_jobs
@@ -90,11 +88,11 @@ async def _live(past: Past, scale: Scale, now_us: int) -> None:
     await past.vacuum()
 
 
-async def _measure(stage: Stage, side: Side, scale: Scale) -> dict[str, Any]:
+async def _measure(stage: Stage, side: Side, scale: Scale, *, empty: bool) -> dict[str, Any]:
     """The empty side starts empty every time."""
-    await side.resources.redis.flushall()
-    if side.name == "empty":
-        await Bulk(side.room.url).clear()
+    await stage.flush()
+    if empty:
+        await side.empty()
     await side.past.waiting(scale.flat_jobs, side.resources.database.clock.now_us())
     await side.past.analyze()
     before = await side.past.wal_bytes()
@@ -153,13 +151,3 @@ class Timed:
         async with self._database.transaction() as connection:
             yield connection
         self.longest_s = max(self.longest_s, time.perf_counter() - began)
-
-
-def _ratios(row: dict[str, Any]) -> dict[str, float]:
-    past, empty = row["history"], row["empty"]
-    return {
-        "hot_cpu": past["hot_cpu_us"] / empty["hot_cpu_us"],
-        "hot_wall": past["hot_us"] / empty["hot_us"],
-        "relay_wall": past["relay_us"] / empty["relay_us"],
-        "purging_wall": row["hours"]["busy"]["hot_us"] / empty["hot_us"],
-    }

@@ -15,7 +15,7 @@ from bench.figures import Figure, Outcome, Table, column, median_of
 from bench.scale import Scale
 from bench.scenarios import Step, deliveries
 from bench.stage import DURABILITY, Kind, Room, Stage
-from shared.runtime.resources import Resources, open_resources
+from shared.runtime.resources import Resources
 
 ROLES = ("servers", "relay", "worker", "app")
 SETTLE_S = 2.0
@@ -23,9 +23,8 @@ _TRANSACTIONS = text("SELECT xact_commit + xact_rollback FROM pg_stat_database W
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
-    room = await stage.room(kind)
     rounds: list[dict[str, Any]] = []
-    async with open_resources(room.settings) as resources:
+    async with stage.furnished(kind) as (room, resources):
         for number in range(scale.rounds):
             row: dict[str, Any] = {}
             try:

@@ -5,32 +5,28 @@ a relay needs to be ready when 9,990 of 10,000 lanes are paused, and what jobs t
 """
 
 import time
-from contextlib import AsyncExitStack
 from typing import Any
 
+from bench.commits import settle
 from bench.depth import HOUR_US, QUEUE, Bulk
 from bench.figures import Figure, Outcome, column
+from bench.hot import BOUND, dispatch, relay_of
 from bench.scale import Scale
 from bench.scenarios import Step
-from bench.scenarios.flat import dispatch
 from bench.stage import DURABILITY, Kind, Stage
 from shared.db.sql import Connection
-from shared.runtime.resources import Resources, open_resources
+from shared.runtime.resources import Resources
 from shared.transport.names import stream
 from shared.transport.relay import QueueRelay
 
 MANY = 10_000
 OPEN = 10
-BOUND = 1.2
 SIDES: dict[str, dict[str, int]] = {"one": {}, "tenants": {"tenants": MANY}, "lanes": {"lanes": MANY}}
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
     rounds: list[dict[str, Any]] = []
-    async with AsyncExitStack() as stack:
-        room = await stage.room(kind)
-        stack.callback(room.leave)
-        resources = await stack.enter_async_context(open_resources(room.settings))
+    async with stage.furnished(kind) as (room, resources):
         bulk = Bulk(room.url)
         for number in range(scale.rounds + 1):
             row: dict[str, Any] = {}
@@ -56,7 +52,7 @@ async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
 async def _fill(resources: Resources, bulk: Bulk, **shape: int) -> None:
     await bulk.clear()
     await bulk.add(10 * MANY, time.time_ns() // 1000 - HOUR_US, **shape)
-    await bulk.settle()
+    await settle(bulk.url)
     await resources.redis.flushall()
 
 
@@ -64,9 +60,7 @@ async def _beside_standing(resources: Resources, bulk: Bulk, step: Step) -> dict
     step("beside 9,990 paused lanes")
     await _fill(resources, bulk, lanes=MANY)
     await bulk.pause_lanes(OPEN, MANY - 1)
-    relay = QueueRelay(QUEUE, resources.redis, resources.database.clock)
-    relay.window.slots = 500
-    await relay.stamp()
+    relay = await relay_of(resources)
     async with resources.database.dedicated() as connection:
         began = time.perf_counter()
         await relay.reset(connection)

@@ -11,22 +11,22 @@ from typing import Any
 from bench import backlog
 from bench.figures import Figure, Outcome, column
 from bench.order import turns
+from bench.ours import BROKER
 from bench.scale import Scale
-from bench.scenarios import Step, deliveries, drain
+from bench.scenarios import Step, deliveries
 from bench.stage import DURABILITY, Kind, Room, Stage
 from services.webhooks.events import Subscription
-from shared.runtime.resources import Resources, open_resources
+from shared.runtime.resources import Resources
 from shared.testing.lab import QUEUE
 
 PLURALS = {"no-op": "no-ops", "delivery": "deliveries"}
-BROKERS = {"no-op": (QUEUE, drain.BROKER), "delivery": ("webhooks", "services.webhooks.worker:create_broker")}
+BROKERS = {"no-op": (QUEUE, BROKER), "delivery": ("webhooks", "services.webhooks.worker:create_broker")}
 SIDES = [(what, workers) for what in BROKERS for workers in (1, 2)]
 
 
 async def run(stage: Stage, scale: Scale, kind: Kind, step: Step) -> Outcome:
-    room = await stage.room(kind)
     rounds: list[dict[str, Any]] = []
-    async with open_resources(room.settings) as resources:
+    async with stage.furnished(kind) as (room, resources):
         to = await backlog.endpoints(resources, stage.receiver_url(), deliveries.ENDPOINTS)
         for number in range(scale.rounds):
             row: dict[str, Any] = {what: {} for what in BROKERS}
