@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do c
 BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
+# Processes that share the tests; what is narrowed down runs in this one, where -s and a debugger work.
+JOBS ?= $(if $(ARGS),0,auto)
 
 .PHONY: help setup demo up test check unit faults bench bench-peers images format clean
 
@@ -28,13 +30,13 @@ up: $(STAMP) ## keep a whole system running on this machine (ARGS="--port 9000 -
 	@$(BIN)/holdfast up $(ARGS)
 
 test: $(STAMP) ## every test, on real servers (ARGS="-k fence")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist=worksteal $(ARGS)
 
 check: $(STAMP) ## lint, types, import rules, unit tests: under a minute
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports
-	@$(BIN)/python -m pytest tests/unit tests/architecture tests/contracts $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist=worksteal tests/unit tests/architecture tests/contracts $(ARGS)
 
 faults: $(STAMP) ## only the tests that kill, stop, wipe and restart real processes
 	@$(BIN)/python -m pytest tests/faults -s $(ARGS)

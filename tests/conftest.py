@@ -5,6 +5,7 @@ SQLite and once on PostgreSQL: the same names on both is what makes a suite a co
 """
 
 import asyncio
+import os
 import sqlite3
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from shared.kernel.ids import new_id
 from shared.ledger.schema import LEDGER
 from shared.testing.servers import Postgres, Valkey, remove
 
+os.environ.setdefault("HOLDFAST_TX_CAP_S", "15")  # a disk that stalls for a second is no defect of what is tested
 settings.register_profile("untimed", deadline=None)  # a busy machine is no defect: tests are never timed
 settings.load_profile("untimed")
 
@@ -104,7 +106,7 @@ def database_url(request):
 @pytest.fixture
 async def database(database_url):
     """An open database with the ledger's schema and no rows, on SQLite and then on PostgreSQL."""
-    opened = Database(database_url)
+    opened = Database(database_url, tx_cap_s=15)
     await opened.open()
     yield opened
     await opened.close()

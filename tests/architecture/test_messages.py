@@ -1,4 +1,7 @@
-"""Every command has one handler, in the service that its queue is named after, and nothing else is handled."""
+"""Every command has one handler, in the service that its queue is named after, and nothing else is handled.
+
+A service may have a queue beside its own: `<service>-<part>`, served by `create_<part>_broker` of its worker module.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.command import Command
-from shared.contracts.commands import ALL, QUEUES
+from shared.contracts.commands import ALL, QUEUES, service_of
 from shared.contracts.events import EVENTS
 from tests.architecture.tree import services
 
@@ -26,8 +29,13 @@ def defined_in(module: Any, kind: type) -> set[type]:
     }
 
 
-def test_a_queue_is_a_service() -> None:
-    assert list(QUEUES) == services()
+def test_a_queue_is_a_service_or_a_part_of_one() -> None:
+    assert sorted({service_of(queue) for queue in QUEUES}) == services()
+    assert set(services()) <= set(QUEUES)
+    for queue in QUEUES:
+        service, _, part = queue.partition("-")
+        worker = importlib.import_module(f"services.{service}.worker")
+        assert callable(getattr(worker, f"create_{part}_broker" if part else "create_broker"))
 
 
 @pytest.mark.parametrize("service", services())
@@ -35,7 +43,7 @@ def test_every_command_of_a_service_has_one_handler_there_and_nothing_else_has(s
     commands = defined_in(importlib.import_module(f"shared.contracts.commands.{service}"), Command)
     tasks = tasks_of(service)
     assert set(tasks) == commands
-    assert {command.queue for command in commands} == {service}
+    assert {service_of(command.queue) for command in commands} == {service}
     handlers = list(tasks.values())
     assert len({id(handler) for handler in handlers}) == len(handlers), "two commands share a handler"
     assert [handler.__name__ for handler in handlers if not inspect.iscoroutinefunction(handler)] == []

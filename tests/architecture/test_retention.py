@@ -7,6 +7,8 @@ import re
 
 from shared.db.naming import Table
 from shared.ledger import models
+from shared.ledger.audit import LINKS
+from shared.runtime.schema import owners
 from tests.architecture.test_settings import variables
 from tests.architecture.tree import ROOT, services
 
@@ -48,3 +50,10 @@ def test_the_tasks_that_it_names_run_by_themselves() -> None:
     tasks = [line.strip("|").split("|")[0].strip().strip("`") for line in listed]
     assert len(tasks) >= 3
     assert [task for task in tasks if not ALL[task].schedule] == []
+
+
+def test_the_columns_that_the_audit_is_told_to_name_jobs_are_there() -> None:
+    links = [link for owner in owners() for link in owner.links] + list(LINKS)
+    assert len(links) >= 3
+    for table, column in links:
+        assert column in Table.metadata.tables[table].columns

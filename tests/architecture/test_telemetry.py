@@ -55,7 +55,9 @@ def test_documented_outcomes_are_those_of_the_state_machine() -> None:
 NO_PROBLEMS = {
     "misconfigured", "job_failed", "egress_refused", "bad_secret", "bad_signature", "bad_message_id", "media_refused",
     "task_failed", "slot_died", "deadline_exceeded", "media_pool_full", "media_pool_closed", "media_slots_unavailable",
-    "out_of_memory", "no_such_file", "truncated", "unsupported_format", "corrupt",
+    "out_of_memory", "output_too_large", "content_quarantined", "no_such_file", "truncated", "corrupt", "fetch_refused",
+    "fetch_broken",
+    "unsupported_codec", "no_streams", "reaches_out",
 }  # fmt: skip
 
 

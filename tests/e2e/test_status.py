@@ -15,7 +15,17 @@ from tests.e2e.receiver import Receiver
 from tests.e2e.running import Up, alive, descendants, wait_until
 from tests.e2e.steps import endpoint, job_in, ok, processed, upload
 
-ROLES = {"http", "relay", "mail", "api-worker", "webhooks-worker", "media-worker", "media-slot"}
+ROLES = {
+    "http",
+    "relay",
+    "mail",
+    "api-worker",
+    "webhooks-worker",
+    "media-worker",
+    "media-slot",
+    "media-bulk-worker",
+    "media-bulk-slot",
+}
 
 
 def pids(up: Up, role: str) -> list[int]:

@@ -10,7 +10,8 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from shared.contracts.commands import QUEUES
+from services.media.routes.files import SIGNED
+from shared.contracts.commands import QUEUES, service_of
 from shared.kernel.settings import CoreSettings
 from shared.runtime.http import HEALTH_PATHS, api_routes
 
@@ -22,12 +23,31 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/dead/discard"): {"filter": {}},
     ("POST", "/v1/webhooks/events"): {"type": "e2e.walk.v1", "data": {}},
     ("POST", "/v1/webhooks/endpoints"): {"url": "http://127.0.0.1:9/x", "event_types": ["e2e.walk.v1"]},
+    ("POST", "/v1/webhooks/events/batch"): {"events": [{"type": "e2e.walk.v1", "data": {}}]},
+    ("POST", "/v1/webhooks/event-types"): {"name": "e2e.walk.v1"},
+    ("POST", "/v1/webhooks/replays"): {"what": "event", "event_id": "evt_01jd0000000000000000000000"},
+    ("PUT", "/v1/webhooks/event-types/{name}"): {},
+    ("PATCH", "/v1/webhooks/event-types/{name}"): {"description": "mine now"},
+    ("PUT", "/v1/media/presets/{name}"): {"image": [{"name": "tiny", "width": 16}]},
+    ("PUT", "/v1/webhooks/retention"): {"payload_keep_s": 3600},
+    ("POST", "/v1/media/from-url"): {"url": "http://127.0.0.1:9/photo.jpg"},
+    ("POST", "/v1/media/direct"): {"size_bytes": 1000},
     ("PUT", "/v1/lanes/{queue}/{name}"): {"concurrency": 7},
     ("PATCH", "/v1/jobs/{job_id}"): {"priority": 1},
     ("PATCH", "/v1/webhooks/endpoints/{endpoint_id}"): {"description": "mine now"},
 }
-# A lane that a tenant limits or pauses is its own, whatever others call theirs.
+# What a GET has to be asked with.
+QUERIES = {
+    "/v1/webhooks/endpoints/{endpoint_id}/explain": "?event={event_id}",
+    "/v1/webhooks/explain": "?event={event_id}&endpoint={endpoint_id}",
+}
+# A lane that a tenant limits or pauses is its own, whatever others call theirs; so is a type, a preset set, and how
+# long it keeps.
 OWN = {
+    ("PUT", "/v1/media/presets/{name}"),
+    ("GET", "/v1/webhooks/retention"),
+    ("PUT", "/v1/webhooks/retention"),
+    ("PUT", "/v1/webhooks/event-types/{name}"),
     ("PUT", "/v1/lanes/{queue}/{name}"),
     ("POST", "/v1/lanes/{queue}/{name}/pause"),
     ("POST", "/v1/lanes/{queue}/{name}/resume"),
@@ -52,7 +72,8 @@ def apps(folder: Path) -> dict[str, FastAPI]:
         database_url=f"sqlite:///{folder}/none.db", state_dir=folder,
         master_key=SecretStr(base64.urlsafe_b64encode(b"k" * 32).decode()),
     )  # fmt: skip
-    return {queue: importlib.import_module(f"services.{queue}.app").create_app(core) for queue in QUEUES}
+    services = sorted({service_of(queue) for queue in QUEUES})
+    return {service: importlib.import_module(f"services.{service}.app").create_app(core) for service in services}
 
 
 def routes(folder: Path) -> list[tuple[str, str]]:
@@ -62,6 +83,6 @@ def routes(folder: Path) -> list[tuple[str, str]]:
         for app in apps(folder).values()
         for path, route in api_routes(app)
         for method in route.methods or ()
-        if path not in HEALTH_PATHS
+        if path not in HEALTH_PATHS and not path.startswith(SIGNED)
     }
     return sorted(found, key=lambda one: (one[0] != "GET", one))

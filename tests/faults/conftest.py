@@ -8,6 +8,7 @@ import pytest
 from shared.runtime.migrate import upgrade
 from shared.runtime.resources import open_resources
 from shared.testing.servers import Postgres, Valkey
+from tests.faults.lanes import open_lanes
 from tests.faults.rig import Rig
 
 
@@ -26,6 +27,7 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
         await upgrade(made.url)
         async with open_resources(made.settings) as resources:
             made.resources = resources
+            await open_lanes(made.database, "t")
             yield made
             made.stop()
     finally:

@@ -28,6 +28,7 @@ from shared.runtime.resources import Resources
 from shared.testing.lab import QUEUE
 from shared.testing.servers import Postgres, Valkey
 from shared.transport.enqueue import Accepted
+from tests.faults.lanes import ATTEMPTS, lane_of, overfull
 
 SETTLE_S = 60.0
 _MOVING = text("SELECT count(*) FROM job WHERE state IN ('ready', 'dispatched', 'running')")
@@ -65,9 +66,15 @@ class Rig:
     def worker(
         self, name: str = "w", *, state: str = "state-0", processes: int = 1, slots: int = 20, **env: str
     ) -> Role:
+        factory = "shared.testing.lab:create_broker"
+        return self.worker_of(factory, name, state=state, processes=processes, slots=slots, **env)
+
+    def worker_of(
+        self, factory: str, name: str, *, state: str = "state-0", processes: int = 1, slots: int = 20, **env: str
+    ) -> Role:
         command = (
-            sys.executable, "-m", "taskiq", "worker", "shared.testing.lab:create_broker",
-            "--receiver", "shared.transport.receiver:HoldfastReceiver", "--workers", str(processes),
+            sys.executable, "-m", "taskiq", "worker", factory, "--receiver",
+            "shared.transport.receiver:HoldfastReceiver", "--workers", str(processes),
             "--max-async-tasks", str(slots), "--no-configure-logging",
         )  # fmt: skip
         return self._start(name, command, state, env)
@@ -102,10 +109,10 @@ class Rig:
     def logged(self, name: str, words: str) -> int:
         return self.log(name).read_text(errors="replace").count(words)
 
-    def active(self, state: str = "state-0") -> list[int]:
+    def active(self, state: str = "state-0", queue: str = QUEUE) -> list[int]:
         """The pids of the processes that run jobs there."""
         place = Place(self.folder)
-        return active_workers(place, QUEUE, place.folder / state)
+        return active_workers(place, queue, place.folder / state)
 
     def stop(self) -> None:
         self.supervisor.stop(10)
@@ -115,7 +122,10 @@ class Rig:
     async def enqueue(self, *commands: Command) -> list[str]:
         """Durable when it returns; an unanswered accept is tried again, as a client would."""
         now_us = self.database.clock.now_us()
-        jobs = [new_job(command, tenant="t", now_us=now_us) for command in commands]
+        jobs = [
+            new_job(command, tenant="t", now_us=now_us, lane=lane_of(number, command))
+            for number, command in enumerate(commands)
+        ]
         for start in range(0, len(jobs), 100):
             await self.resources.acceptor.submit(Accepted(jobs[start : start + 100]))
         ids = [job.id for job in jobs]
@@ -169,7 +179,7 @@ class Rig:
             return list((await connection.execute(text(query), values)).all())
 
     async def settled(self, limit_s: float = SETTLE_S) -> dict[str, int]:
-        """Every accepted job has ended, the audit holds; returns how many ended in each state."""
+        """Every accepted job has ended, the audit holds, and so did the lanes; returns how many ended in each state."""
         await self.until_ended(len(self.accepted), limit_s)
         report = await audit(self.database)
         assert report.ok, report.report()
@@ -178,6 +188,7 @@ class Rig:
             "SELECT job_id FROM job_attempt WHERE outcome = 'completed' GROUP BY job_id HAVING count(*) > 1"
         )
         assert not twice, "a job has two recorded results"
+        assert overfull(await self.rows(ATTEMPTS)) == []
         return report.states
 
     async def recovery_s(self, since_us: int, name: str) -> list[float]:

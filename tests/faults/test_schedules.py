@@ -8,6 +8,8 @@ from sqlalchemy import text
 from shared.db.sql import Statement
 from shared.kernel.clock import SECOND_US
 from shared.ledger.audit import audit
+from shared.testing.lab import Noop, Sleep
+from tests.faults.lanes import ATTEMPTS, overfull
 from tests.faults.rig import Rig
 
 PURGE = "upkeep.purge_history"
@@ -50,3 +52,33 @@ async def test_a_relay_killed_at_its_tick_makes_one_job(rig: Rig, point: str, le
     ticks = await rig.rows("SELECT schedule_id, tick_at, job_id FROM cron_tick")
     assert [tuple(tick) for tick in ticks] == [(PURGE, tick_us, jobs[0].id)]
     assert (await audit(rig.database)).accepted == 1
+
+
+_LAB_ENDED = text("SELECT count(*) FROM job WHERE queue = 'lab' AND state IN ('completed', 'dead', 'cancelled')")
+_TICKED = text(f"SELECT count(*) FROM cron_tick WHERE schedule_id = '{PURGE}' AND job_id IS NOT NULL")
+
+
+async def test_ticks_go_on_under_load_while_everything_is_killed(rig: Rig) -> None:
+    """A schedule, lanes and ordinary work at once; the relay, the worker and Redis lose all they had, in turn."""
+    rig.relay(HOLDFAST_QUEUES="lab,api")
+    rig.worker(processes=2)
+    ticks = []
+    async with asyncio.timeout(120):
+        for number in range(6):
+            ticks.append(await due_soon(rig))
+            await rig.enqueue(*(Sleep(seconds=0.05) for _ in range(40)), *(Noop(number=n) for n in range(40)))
+            if number % 3 == 0:
+                rig.kill([role.process.pid for role in rig.supervisor.roles if role.name == "relay" and role.process])
+            elif number % 3 == 1:
+                rig.kill(rig.active())
+            else:
+                await rig.resources.redis.flushall()
+            await rig.until(_TICKED, number + 1, "ticks")
+    await rig.until(_LAB_ENDED, len(rig.accepted), "ended jobs")
+    report = await audit(rig.database)
+    assert report.ok, report.report()
+    assert overfull(await rig.rows(ATTEMPTS)) == []
+    made = await rig.rows(f"SELECT tick_at, job_id FROM cron_tick WHERE schedule_id = '{PURGE}' ORDER BY tick_at")
+    assert [tick.tick_at for tick in made] == ticks
+    jobs = await rig.rows(f"SELECT id FROM job WHERE task = '{PURGE}' ORDER BY id")
+    assert sorted(tick.job_id for tick in made) == [job.id for job in jobs], "a job for each tick, and no other"

@@ -12,7 +12,7 @@ LOAD = [*(Sleep(seconds=0.05) for _ in range(200)), *(Noop(number=n) for n in ra
 async def test_a_killed_worker_is_succeeded_at_once(rig: Rig) -> None:
     rig.relay()
     rig.worker(processes=2)
-    await rig.enqueue(*LOAD, *(Sleep(seconds=1.0) for _ in range(20)))
+    await rig.enqueue(*(Sleep(seconds=2.0) for _ in range(20)), *LOAD)  # those that last stand first: they are hit
     await rig.until_running(10)
     killed_us = rig.kill(rig.active())
     states = await rig.settled()
@@ -27,7 +27,7 @@ async def test_a_killed_worker_that_nobody_succeeds_is_found_by_its_silence(rig:
     first = rig.worker("first", state="state-1")
     rig.worker("second", state="state-2")
     await rig.until_workers(2)
-    await rig.enqueue(*LOAD, *(Sleep(seconds=2.0) for _ in range(40)))
+    await rig.enqueue(*(Sleep(seconds=3.0) for _ in range(40)), *LOAD)
     await rig.until_running(30)
     pids = rig.active("state-1")
     rig.supervisor.roles.remove(first)

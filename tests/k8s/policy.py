@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.runtime.heartbeat import READY
+
 from .subset import containers
 
 Object = dict[str, Any]
@@ -53,14 +55,19 @@ def _restricted_container(container: Object) -> list[str]:
 
 
 def sized(item: Object) -> list[str]:
-    """Requests for both, a limit for memory; no CPU limit, which would only throttle a heartbeat."""
+    """Requests for both, a limit for memory; no CPU limit, which would only throttle a heartbeat.
+
+    A pod that may fill gigabytes of its node's disk asks for some: the scheduler and evictions go by that.
+    """
     found = []
+    sizes = {one["name"]: one.get("emptyDir", {}).get("sizeLimit", "") for one in pod_of(item).get("volumes", [])}
+    large = {name for name, size in sizes.items() if size.endswith("Gi") and int(size[:-2]) >= 10}
     for container in containers(item):
         resources = container.get("resources", {})
-        if resources.get("requests", {}).keys() != {"cpu", "memory"} or resources.get("limits", {}).keys() != {
-            "memory"
-        }:
-            found.append(f"container {container['name']}: requests are cpu and memory, the limit is memory")
+        fills = large & {mount["name"] for mount in container.get("volumeMounts", [])}
+        wanted = {"cpu", "memory"} | ({"ephemeral-storage"} if fills else set())
+        if resources.get("requests", {}).keys() != wanted or resources.get("limits", {}).keys() != {"memory"}:
+            found.append(f"container {container['name']}: requests are {sorted(wanted)}, the limit is memory")
     return found
 
 
@@ -76,14 +83,33 @@ def drains(item: Object, drain_limit_s: float, margin_s: float = 10) -> list[str
     return [] if grace_s >= need_s else [f"grace period {grace_s} s is below {need_s:g} s"]
 
 
+READY_FILE = f"/var/lib/holdfast/{READY}"
+_RELOAD = ["python", "/opt/reload/reload.py"]
+
+
+def command_of(item: Object) -> list[str]:
+    """Of the main container, without the reloader that the overlay `sync` puts before it."""
+    command: list[str] = containers(item)[0].get("command", [])
+    return command[len(_RELOAD) :] if command[: len(_RELOAD)] == _RELOAD else command
+
+
+def is_role(item: Object) -> bool:
+    """One of Holdfast's own Deployments: not the front door of development clusters."""
+    return item["kind"] == "Deployment" and item["metadata"]["labels"].get("app.kubernetes.io/part-of") == "holdfast"
+
+
 def probed(item: Object) -> list[str]:
-    """HTTP roles by path (liveness never by /readyz, which asks the database), others by the age of their heartbeat."""
-    if item["kind"] != "Deployment":
+    """HTTP roles by path (liveness never by /readyz, which asks the database), others by the age of their heartbeat.
+
+    Those others are ready while a file says so: a rollout must not take away the last one that takes work.
+    """
+    if not is_role(item):
         return []
     container = containers(item)[0]
     probes = {kind: container.get(f"{kind}Probe", {}) for kind in ("startup", "liveness", "readiness")}
-    if container["command"][0] == "uvicorn":
+    if command_of(item)[0] == "uvicorn":
         wanted = {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
         return [kind for kind, path in wanted.items() if probes[kind].get("httpGet", {}).get("path") != path]
     beat = ["python", "-m", "shared.runtime.heartbeat", "--max-age-s", "30"]
-    return [kind for kind in ("startup", "liveness") if probes[kind].get("exec", {}).get("command") != beat]
+    commands = {"startup": beat, "liveness": beat, "readiness": ["test", "-e", READY_FILE]}
+    return [kind for kind, command in commands.items() if probes[kind].get("exec", {}).get("command") != command]

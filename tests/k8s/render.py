@@ -20,6 +20,15 @@ from . import subset
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = tuple(sorted(path.parent.name for path in (ROOT / "k8s" / "overlays").glob("*/kustomization.yaml")))
+# k8s/tests builds the combinations of components that no overlay has; `namespace` is a part that they share.
+COMBINATIONS = tuple(
+    sorted(
+        path.parent.name
+        for path in (ROOT / "k8s" / "tests").glob("*/kustomization.yaml")
+        if path.parent.name != "namespace"
+    )
+)
+RENDERINGS = (*OVERLAYS, *COMBINATIONS)
 _OLDEST_KUBECTL = (1, 28)
 
 
@@ -52,8 +61,12 @@ def render_by_tool(tool: tuple[str, ...], folder: Path) -> subset.Objects:
     return [item for item in yaml.safe_load_all(done.stdout) if item]
 
 
+def folder_of(name: str) -> Path:
+    return ROOT / "k8s" / ("overlays" if name in OVERLAYS else "tests") / name
+
+
 @functools.cache
-def rendered(overlay: str) -> subset.Objects:
-    """All objects of one overlay. Shared between tests: copy before changing anything."""
-    folder, tool = ROOT / "k8s" / "overlays" / overlay, real_tool()
-    return render_by_tool(tool, folder) if tool else subset.render(folder)
+def rendered(name: str) -> subset.Objects:
+    """All objects of one overlay or combination. Shared between tests: copy before changing anything."""
+    tool = real_tool()
+    return render_by_tool(tool, folder_of(name)) if tool else subset.render(folder_of(name))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from . import subset
-from .merge import merged
-from .render import OVERLAYS, ROOT, real_tool, render_by_tool, rendered
+from .merge import merged, operated
+from .render import RENDERINGS, folder_of, real_tool, render_by_tool, rendered
 
 
 def _comparable(value: Any) -> Any:
@@ -23,12 +23,12 @@ def _comparable(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", RENDERINGS)
 def test_subset_agrees_with_kustomize(overlay: str) -> None:
     tool = real_tool()
     if tool is None:
         pytest.skip("neither kustomize nor kubectl >= 1.28 on this machine")
-    folder = ROOT / "k8s" / "overlays" / overlay
+    folder = folder_of(overlay)
     ours, theirs = subset.render(folder), render_by_tool(tool, folder)
     by_name = [
         {(item["kind"], item["metadata"]["name"]): _comparable(item) for item in side} for side in (ours, theirs)
@@ -54,7 +54,38 @@ def test_merge_by_key_by_replacement_and_by_null() -> None:
         merged(base, {"$patch": "delete"})
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_operations_of_json_patches() -> None:
+    base = {"spec": {"metrics": [1, 2]}, "a/b": 1}
+    change = [
+        {"op": "add", "path": "/spec/metrics/-", "value": 3},
+        {"op": "add", "path": "/spec/metrics/0", "value": 0},
+        {"op": "replace", "path": "/spec/metrics/1", "value": 9},
+        {"op": "remove", "path": "/a~1b"},
+    ]
+    assert operated(base, change) == {"spec": {"metrics": [0, 9, 2, 3]}}
+    assert base == {"spec": {"metrics": [1, 2]}, "a/b": 1}
+    with pytest.raises(KeyError):
+        operated(base, [{"op": "replace", "path": "/spec/none", "value": 1}])
+    with pytest.raises(ValueError, match="move"):
+        operated(base, [{"op": "move", "path": "/spec"}])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "replacements: [{path: x.yaml}]",
+        "configMapGenerator: [{name: x, envs: [y]}]",
+        "patches: [{path: x, target: {labelSelector: a}}]",
+    ],
+)
+def test_unknown_parts_of_features_are_refused(tmp_path: Path, part: str) -> None:
+    (tmp_path / "kustomization.yaml").write_text(f"kind: Kustomization\nresources: [one.yaml]\n{part}\n")
+    (tmp_path / "one.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n")
+    with pytest.raises(subset.UnsupportedError):
+        subset.render(tmp_path)
+
+
+@pytest.mark.parametrize("overlay", RENDERINGS)
 def test_references_meet(overlay: str) -> None:
     objects = rendered(overlay)
     there = {(item["kind"], item["metadata"]["name"]) for item in objects}
@@ -67,18 +98,19 @@ def test_references_meet(overlay: str) -> None:
         for volume in pod.get("volumes", []):
             if "persistentVolumeClaim" in volume:
                 assert volume["persistentVolumeClaim"]["claimName"] in claims
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in data
         for container in subset.containers(item):
             for source in container.get("envFrom", []):
-                assert source["configMapRef"]["name"] in data
+                assert source.get("secretRef", {}).get("optional") or source["configMapRef"]["name"] in data
             for variable in container.get("env", []):
                 if reference := variable.get("valueFrom", {}).get("configMapKeyRef"):
                     assert reference["key"] in data[reference["name"]], variable["name"]
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", RENDERINGS)
 def test_one_namespace_and_no_secret_material(overlay: str) -> None:
     objects = rendered(overlay)
     [space] = [item["metadata"] for item in objects if item["kind"] == "Namespace"]
     assert {item["metadata"].get("namespace", space["name"]) for item in objects} == {space["name"]}
-    assert space["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert not [item for item in objects if item["kind"] == "Secret"]

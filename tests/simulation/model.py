@@ -1,7 +1,8 @@
 """The model: one job, two workers, a relay, and every order in which their steps and a few faults can come.
 
 `explore` walks all of it. Not here: other jobs, slots beyond one, suspects, cancelling, two relays; the seeded
-simulation has those, with the real code, and never walks all of it.
+simulation has those, with the real code, and never walks all of it. Two jobs of one key or one family, by whole
+statements, are walked by `tests/integration/ledger/test_pairs.py`; lanes are numbers and times, which have no end.
 """
 
 from typing import NamedTuple

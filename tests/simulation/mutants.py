@@ -179,6 +179,28 @@ def lanes_are_never_full():
     return mock.patch.object(lanes.Lane, "is_full", property(lambda _: False))
 
 
+def a_group_is_never_full():
+    return mock.patch.object(lanes.Lanes, "_is_group_shut", return_value=False)
+
+
+def a_group_lets_nobody_in():
+    return mock.patch.multiple(lanes.Lanes, let_in=lambda *_: [], may_let_in=lambda *_: False)
+
+
+def a_lane_is_noted_without(**what):
+    real = lanes.Lanes.note
+    noted = lambda self, name, row: real(self, name, row and row._replace(**what))  # noqa: E731
+    return mock.patch.object(lanes.Lanes, "note", noted)
+
+
+def a_hold_is_not_heeded():
+    return a_lane_is_noted_without(held_until=0)
+
+
+def a_ceiling_is_not_heeded():
+    return a_lane_is_noted_without(ceiling=None)
+
+
 def the_newest_of_an_ordered_lane_goes_first():
     return without(store_lane.HEADS, "ORDER BY o.id LIMIT 1", put="ORDER BY o.id DESC LIMIT 1")
 

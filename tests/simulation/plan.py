@@ -15,7 +15,7 @@ EVENTS = (
     "crash_database",
 )  # fmt: skip
 
-PAUSES = ("pause_lane", "pause_lane", "resume_lane", "pause_queue", "resume_queue")
+HINDRANCES = ("pause_lane", "pause_lane", "resume_lane", "pause_queue", "resume_queue", *["hold_lane"] * 3)
 
 
 @dataclass
@@ -92,11 +92,17 @@ def make_plan(random: Random) -> Plan:
 
 
 def _plan_lanes(random, plan):
-    """Lanes with a limit; ordered ones, each of one order, so that all of it is there before anything of it starts."""
+    """Lanes with a limit, and groups of them.
+
+    Ordered ones are each of one order, so that all of it is there before anything of it starts.
+    """
     plan.lanes["narrow"] = LanePolicy(concurrency=random.choice([1, 1, 2]))
     plan.lanes["slow"] = LanePolicy(rate_per_s=random.choice([2.0, 8.0]), burst=random.choice([1, 3]))
-    for order in plan.orders:
-        order.lane = random.choice([None, "narrow", "slow"])
+    group = LanePolicy(concurrency=random.choice([1, 2, 3]), ordered=random.random() < 0.5)
+    plan.lanes["group"] = group
+    for number, order in enumerate(plan.orders):
+        key = number if group.ordered else number % 2
+        order.lane = random.choice([None, "narrow", "slow", f"group:{key}", f"group:{key}"])
     for number in range(random.randint(0, 2)):
         order = _order(random, plan.chaos_s)
         order.lane, order.kinds = f"ordered{number}", random.choices(KINDS, WEIGHTS, k=random.randint(2, 5))
@@ -104,7 +110,7 @@ def _plan_lanes(random, plan):
         plan.orders.append(order)
     if not plan.calm:
         times = [random.uniform(0.1, plan.chaos_s) for _ in range(random.choice([0, 1, 3]))]
-        plan.events = sorted([*plan.events, *((at_s, random.choice(PAUSES)) for at_s in times)])
+        plan.events = sorted([*plan.events, *((at_s, random.choice(HINDRANCES)) for at_s in times)])
 
 
 def _order(random, chaos_s):

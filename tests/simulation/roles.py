@@ -11,6 +11,7 @@ from shared.db import committer
 from shared.kernel import ids
 from shared.runtime import beat, incarnation, lifecycle, relay, rescuer, ticker
 from shared.transport import attempt, control, pump, recorder, wake
+from shared.transport import relay as queue_relay
 from shared.transport.execution import Executor
 from tests.simulation.database import SimDatabase
 from tests.simulation.process import current_process
@@ -21,13 +22,16 @@ DRAIN_LIMIT_S = 1.0
 
 
 class NoFolder:
-    """A state directory whose heartbeat file nobody reads."""
+    """A state directory whose files nobody reads."""
 
     def __truediv__(self, _):
         return self
 
     def touch(self):
         """Nothing is written."""
+
+    def unlink(self, *, missing_ok):
+        """Nothing is there."""
 
 
 class SimBeat(beat.Beat):
@@ -160,7 +164,7 @@ async def exclusive(database, name):
 
 
 @asynccontextmanager
-async def open_tx(database, *, cap_s=1.0, wake=None):
+async def open_tx(database, *, cap_s=None, wake=None):
     tx = SimpleNamespace(now_us=database.clock.now_us(), touched=set())
     async with database.transaction() as connection:
         tx.fetch = connection.fetch
@@ -199,6 +203,7 @@ def simulated(world):
         for module, name, stand_in in (
             (ids, "_sequence", Ids(world.clock, world.random)),
             (relay, "exclusive", exclusive),
+            (queue_relay, "ALL", COMMANDS),
             (attempt, "open_tx", open_tx),
             (ticker, "open_tx", open_tx),
             (ticker, "ALL", COMMANDS),

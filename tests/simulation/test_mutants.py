@@ -44,8 +44,11 @@ def search(mutant, most, words=""):
         ("a_tick_of_whoever_comes", 400, "have the jobs"),
         ("a_tick_that_was_missed_is_not_counted", 200, "were counted"),
         ("lanes_are_never_full", 100, "one too many"),
+        ("a_group_is_never_full", 100, "one too many"),
+        ("a_hold_is_not_heeded", 200, "is held back"),
+        ("a_ceiling_is_not_heeded", 600, "one too many"),
         ("the_newest_of_an_ordered_lane_goes_first", 100, "in the ordered lane"),
-        ("a_paused_queue_is_not_heard_of", 300, "is paused"),
+        ("a_paused_queue_is_not_heard_of", 300, "is held back"),
     ],
 )
 def test_taking_out_a_guard_is_noticed(mutant, most, words):
@@ -64,6 +67,8 @@ def test_taking_out_a_guard_is_noticed(mutant, most, words):
         # The relay reconciles between its own passes, and a second relay's duplicate is refused by the claim: the
         # guard saves work, not correctness.
         "undispatch_whatever_was_seen",
+        # Everything is looked at again twice a second: it is for speed that a group lets others in when it has room.
+        "a_group_lets_nobody_in",
     ],
 )
 def test_a_guard_behind_a_guard_is_missed_by_nobody(mutant):

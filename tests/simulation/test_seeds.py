@@ -69,5 +69,5 @@ def test_the_world_is_not_tame():
                   "lag", "duplicate", "reorder", "steal_lock", "kill_relay", "drain_worker", "cancel_job",
                   "families", "follow_ups", "unique_made", "unique_kept", "unique_replaced",
                   "lost_marks", "clock_set", "ticks", "missed_ticks", "pause_lane", "pause_queue", "held", "in_lane",
-                  "in_ordered_lane"):  # fmt: skip
+                  "in_ordered_lane", "in_group", "hold_lane"):  # fmt: skip
         assert stats.get(fault), f"{fault} never happened: {stats}"

@@ -60,8 +60,7 @@ class Witness:
     active: dict = field(default_factory=dict)  # (job, fence) → process, while the handler runs
     completions: dict = field(default_factory=dict)
     reopened: set = field(default_factory=set)  # dead letters that somebody has brought back: older than they stand
-    under_way: dict = field(default_factory=dict)  # lane → jobs that are dispatched or running
-    held: object = None  # says of a job whether it is paused, when the relay must have heard of it
+    under_way: dict = field(default_factory=dict)  # lane or group → jobs that are dispatched or running
     _waiting: list = field(default_factory=list)
 
     def attach(self, raw):
@@ -119,7 +118,8 @@ class Witness:
             self.fail(f"{job}: its fence went from {old['fence']} to {new['fence']} on the way to {new['state']}")
         if old["state"] == "running":
             self._left(change)
-        if (old["state"], new["state"]) == ("dispatched", "ready") and self.world.plan.calm:
+        came_back = (old["state"], new["state"]) == ("dispatched", "ready")
+        if came_back and self.world.plan.calm and not self.world.restraint.may_be_held(job):
             self.fail(f"{job} was published and nobody could have it, though nothing failed")
         (self.open.discard if new["state"] in TERMINAL else self.open.add)(job)
         if self.world.kin is not None and new["state"] in TERMINAL:
@@ -129,28 +129,29 @@ class Witness:
         if new == "dispatched":
             self._dispatched(job)
         elif new != "running":
-            self.under_way.get(self.world.lane_of(job), set()).discard(job)
+            for under_way in self.under_way.values():
+                under_way.discard(job)
         if old == "dead":
             self.reopened.add(job)
 
     def _dispatched(self, job):
-        if self.held is not None and self.held(job):
-            self.fail(f"{job} was dispatched, and is paused")
-        lane = self.world.lane_of(job)
-        policy = self.world.plan.lanes.get(lane)
-        if policy is None:
-            return
-        self.world.count("in_ordered_lane" if policy.ordered else "in_lane")
-        under_way = self.under_way.setdefault(lane, set())
-        under_way.add(job)
-        if self.world.two_relays:  # two that both believe in their lock may both fill the lane
-            return
-        if policy.limit is not None and len(under_way) > policy.limit:
-            self.fail(f"{job} is one too many of {sorted(under_way)} in {lane}, where {policy.limit} may be under way")
-        if policy.ordered:
-            older = {one for one in self.open if self.world.lane_of(one) == lane and one < job} - self.reopened
-            if older:
-                self.fail(f"{job} goes before {sorted(older)} in the ordered lane {lane}")
+        restraint, lane = self.world.restraint, self.world.lane_of(job)
+        if restraint.heard and restraint.is_held(job):
+            self.fail(f"{job} was dispatched, and is held back")
+        for name, most in restraint.limits_of(lane):
+            self.world.count("in_lane" if name == lane else "in_group")
+            under_way = self.under_way.setdefault(name, set())
+            under_way.add(job)
+            if len(under_way) > most and not self.world.two_relays:  # two that both believe in their lock may fill it
+                self.fail(f"{job} is one too many of {sorted(under_way)} in {name}, where {most} may be under way")
+        if restraint.policy_of(lane).ordered:
+            self._in_order(job, lane)
+
+    def _in_order(self, job, lane):
+        self.world.count("in_ordered_lane")
+        older = {one for one in self.open if self.world.lane_of(one) == lane and one < job} - self.reopened
+        if older and not self.world.two_relays:
+            self.fail(f"{job} goes before {sorted(older)} in the ordered lane {lane}")
 
     def _claimed(self, change):
         new, job, now_us = change.new, change.job, self.world.clock.now_us()

@@ -4,6 +4,7 @@ import asyncio
 from typing import ClassVar
 
 from shared.contracts.command import Command, command_table
+from shared.contracts.lane import LanePolicy
 from shared.contracts.retry import RetryPolicy, Schedule
 from shared.db.sql import Statement
 from shared.ledger.store_accept import new_job
@@ -20,6 +21,7 @@ class Work(Command):
     queue: ClassVar[str] = QUEUE
     timeout_s: ClassVar[float] = 2.0
     retry: ClassVar[RetryPolicy] = Schedule(delays_s=(0.4, 1.5), jitter=0.2)
+    lanes: ClassVar[LanePolicy] = LanePolicy(grouped=True)
     kind: str = "plain"
     seconds: float = 0.0
     times: int = 1

@@ -6,26 +6,24 @@ from dataclasses import dataclass
 from random import Random
 
 from shared.kernel.clock import ManualClock, after_us
-from shared.ledger import store_limits, store_pause
 from shared.ledger.store_accept import new_job
 from shared.ledger.store_dead import RETRY, cancel_job
 from shared.transport.enqueue import Accepted, Acceptor
 from shared.transport.names import stream
-from shared.transport.wake import CONFIG, WORK
+from shared.transport.wake import WORK
 from tests.simulation import calendar, roles
 from tests.simulation.database import Ledger, SimDatabase
 from tests.simulation.kin import Kin
 from tests.simulation.loop import Stuck, VirtualLoop
-from tests.simulation.plan import make_plan
+from tests.simulation.plan import HINDRANCES, make_plan
 from tests.simulation.process import Process
+from tests.simulation.restraint import Restraint
 from tests.simulation.streams import Server
 from tests.simulation.witness import Violation, Witness
 from tests.simulation.work import QUEUE, Work
 
 START_US = 10**12
 QUIET_S = 240.0  # after healing: two waits for solitude, deadlines and retries included
-HEARD_S = 12.0  # after healing, until a relay must have read what is paused: a new one, and its first reconcile
-HELD_S = 3.0
 CLEAN_S = 15.0  # and then Redis holds nothing any more
 MOST_TURNS = 400_000
 
@@ -62,6 +60,7 @@ class World:
         self.kin = Kin.of(self)
         self.witness = Witness(self)
         self.ledger = Ledger(self.witness)
+        self.restraint = Restraint(self)
         self.troubled = not self.plan.calm
         self.over = False
         self.limbo: list[asyncio.Future[None]] = []
@@ -107,9 +106,7 @@ class World:
         await story
 
     async def _story(self):
-        for name, policy in self.plan.lanes.items():
-            values = {"queue": QUEUE, "tenant": "t1", "name": name, "now": START_US}
-            self.ledger.execute(store_limits.PUT, {**values, **policy.model_dump()})
+        self.restraint.open(START_US)
         for number in range(self.plan.relays):
             self._start_relay(number)
         for number in range(self.plan.workers):
@@ -128,7 +125,7 @@ class World:
         self.note(None, "healing")
         self.troubled = False
         await asyncio.wait(orders)
-        await self._resume_all()
+        await self.restraint.end(self._unhindered)
         if self.calendar is not None:
             healed_us = self.clock.now_us()
             ticked = lambda: calendar.has_ticked_since(self.ledger, healed_us)  # noqa: E731
@@ -141,33 +138,6 @@ class World:
             self.kin.judge()
         if self.calendar is not None:
             calendar.judge(self)
-
-    async def _resume_all(self):
-        """What is still paused is held back for a while when nothing fails any more, and goes on after that."""
-        paused = self._paused_lanes()
-        if self._queue_is_paused() or paused:
-            await self._until(lambda: not self._any_hindered(), QUIET_S, lambda: "somebody is stopped or cut off")
-            await asyncio.sleep(HEARD_S)
-            for job, state in ((row["id"], row["state"]) for row in self.ledger.query("SELECT id, state FROM job")):
-                if state == "dispatched" and self._is_held(job):
-                    self.fail(Violation(f"{job} is in the window, and is paused"))
-            self.witness.held = self._is_held
-            self.count("held")
-            await asyncio.sleep(HELD_S)
-            self.witness.held = None
-        self.ledger.execute(store_pause.RESUME, {"queue": QUEUE})
-        for name in paused:
-            self.ledger.execute(store_limits.RESUME, {"queue": QUEUE, "tenant": "t1", "name": name})
-        self.published(CONFIG)
-
-    def _is_held(self, job):
-        return self._queue_is_paused() or self.lane_of(job) in self._paused_lanes()
-
-    def _queue_is_paused(self):
-        return bool(self.ledger.query("SELECT 1 FROM queue_pause"))
-
-    def _paused_lanes(self):
-        return [row["name"] for row in self.ledger.query("SELECT name FROM lane WHERE paused_at IS NOT NULL")]
 
     async def _until(self, condition, limit_s, words):
         until_us = after_us(self.clock.now_us(), limit_s)
@@ -183,8 +153,9 @@ class World:
     def _any_stopped(self):
         return any(process.stopped for process in (*self.workers, *self.relays))
 
-    def _any_hindered(self):
-        return any(process.stopped or process.cut_off for process in (*self.workers, *self.relays))
+    async def _unhindered(self):
+        hindered = lambda: [one for one in (*self.workers, *self.relays) if one.stopped or one.cut_off]  # noqa: E731
+        await self._until(lambda: not hindered(), QUIET_S, lambda: "somebody is stopped or cut off")
 
     def _unfinished(self):
         rows = [tuple(row) for row in self.ledger.query(
@@ -345,7 +316,7 @@ class World:
     def _strike(self, event):
         self.note(None, event)
         self.count(event)
-        getattr(self, f"_{event}")()
+        (getattr(self.restraint, event) if event in HINDRANCES else getattr(self, f"_{event}"))()
         self._snapshots.append(self.redis.snapshot())
 
     def _any(self, processes):
@@ -439,26 +410,6 @@ class World:
         """The session that held it broke and its holder has not noticed: two relays work at once."""
         self.locks.clear()
         self.two_relays = True
-
-    def _pause_lane(self):
-        if self.plan.lanes:
-            name = self.random.choice(sorted(self.plan.lanes))
-            values = {"queue": QUEUE, "tenant": "t1", "name": name, "now": self.clock.now_us()}
-            self.ledger.execute(store_limits.PAUSE, values)
-            self.loop.call_later(0.001, self.published, CONFIG)
-
-    def _resume_lane(self):
-        for name in self._paused_lanes():
-            self.ledger.execute(store_limits.RESUME, {"queue": QUEUE, "tenant": "t1", "name": name})
-        self.loop.call_later(0.001, self.published, CONFIG)
-
-    def _pause_queue(self):
-        self.ledger.execute(store_pause.PAUSE, {"queue": QUEUE, "caller": "key_sim", "now": self.clock.now_us()})
-        self.loop.call_later(0.001, self.published, CONFIG)
-
-    def _resume_queue(self):
-        self.ledger.execute(store_pause.RESUME, {"queue": QUEUE})
-        self.loop.call_later(0.001, self.published, CONFIG)
 
     def _cancel_job(self):
         if self.witness.open:

@@ -60,10 +60,12 @@ class Feed:
         return web.Response(body=page, content_type="application/json", headers={"ETag": self.version})
 
 
-async def run_sync(core: CoreSettings, api: ApiSettings, database: Database) -> tuple[str, Transition | None]:
+async def run_sync(
+    core: CoreSettings, api: ApiSettings, database: Database, run_at: int | None = None
+) -> tuple[str, Transition | None]:
     """Accept, dispatch, claim and run one sync; the job's id, and what is to be recorded if it has not been."""
     async with open_tx(database) as tx:
-        job = await enqueue(tx, SyncFeed(), tenant="system")
+        job = await enqueue(tx, SyncFeed(), tenant="system", run_at=run_at)
     now_us, incarnation = database.clock.now_us(), new_id("inc")
     await born(database, incarnation, queue="api", role="test", host="h", pid=1, capacity=1, now_us=now_us)
     await dispatch_due(database, "api", now_us + 1, 10)

@@ -94,14 +94,14 @@ def pieces(*parts: bytes, pause_s: float = 0.0, content_type: str = "text/event-
     return reply
 
 
-def cut_after(*words: str) -> Reply:
-    """The connection is lost in the middle."""
+def cut_after(*words: str, when: asyncio.Event | None = None) -> Reply:
+    """The connection is lost in the middle; `when` that is to be, or soon."""
 
     async def reply(request: web.Request) -> web.StreamResponse:
         answer = await begun(request)
         for word in words:
             await answer.write(delta(word))
-        await asyncio.sleep(0.05)
+        await (asyncio.sleep(0.05) if when is None else when.wait())
         assert request.transport is not None
         request.transport.abort()
         return answer

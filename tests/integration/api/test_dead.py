@@ -1,11 +1,20 @@
 """The dead-letter inbox: grouped, retried and discarded in bulk, bounded, and never past the tenant."""
 
+from datetime import datetime
+from typing import Annotated
+
 import httpx
 import orjson
 import pytest
+from pydantic import Field
 
+from shared.db.tx import open_tx
 from shared.ledger import store_dead
 from shared.ledger.audit import audit
+from shared.ledger.store_accept import new_job
+from shared.ledger.store_served import serve_tasks
+from shared.transport.durable import durable, durable_of
+from shared.transport.enqueue import enqueue_all
 from tests.integration.api.test_jobs import make
 from tests.integration.http.places import Place, expect_problem, on_one_database
 
@@ -158,6 +167,39 @@ async def test_arguments_that_the_command_does_not_take_change_nothing(
     assert document["errors"][0]["pointer"] == pointer
     assert await place.rows("SELECT * FROM job ORDER BY id") == before
     assert (await client.get("/v1/actions")).json()["items"] == []
+
+
+@durable(task="shop.receipt", queue="api")
+async def receipt(order: int, email: Annotated[str, Field(max_length=20)], due: datetime | None = None) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("args", "pointers"),
+    [
+        ({"order": "one", "email": "a@b.cd"}, ["/args/order"]),
+        ({"order": 1}, ["/args"]),
+        ({"order": 1, "email": "a" * 21, "emial": "b"}, ["/args/emial", "/args/email"]),
+        ({"order": 1, "email": "a@b.cd", "due": "soon"}, ["/args/due"]),
+    ],
+)
+async def test_arguments_of_a_task_without_a_class_are_checked_as_its_worker_said(
+    place: Place, client: httpx.AsyncClient, args: dict[str, object], pointers: list[str]
+) -> None:
+    made = durable_of(receipt)
+    async with open_tx(place.database) as tx:
+        job = new_job(made.command_of(1, "a@b.cd"), tenant="acme", now_us=tx.now_us)
+        await enqueue_all(tx, [job])
+    await place.end([job.id])
+    again = f"/v1/jobs/{job.id}/retry"
+    good = {"order": 2, "email": "c@d.ef", "due": "2026-01-31T12:00:00Z"}
+    unknown = expect_problem(await client.post(again, json={"args": good}), 409, "conflict")
+    assert "no worker has served it" in unknown["detail"]
+    await serve_tasks(place.database, [made.command], 1)
+    refused = expect_problem(await client.post(again, json={"args": args}), 422, "invalid")
+    assert [error["pointer"] for error in refused["errors"]] == pointers
+    assert (await client.post("/v1/dead/retry", json={"ids": [job.id], "args": good})).json()["retried"] == 1
+    (row,) = await place.rows("SELECT args FROM job")
+    assert made.command.model_validate_json(row["args"]) == made.command(**good)
 
 
 async def test_every_decision_is_kept_with_its_caller(place: Place, client: httpx.AsyncClient) -> None:

@@ -3,7 +3,11 @@
 import asyncio
 
 import httpx
+import pytest
 
+from services.api import written
+from services.api.app import create_app
+from services.api.settings import ApiSettings
 from shared.ledger import states
 from shared.ledger.output import Chunk
 from shared.ledger.states import Claim
@@ -13,7 +17,7 @@ from shared.runtime.sse import Event
 from shared.runtime.watch import JobWatch
 from tests.integration.api.test_events import Following, Work, following, served
 from tests.integration.api.test_jobs import make
-from tests.integration.http.places import Place, bearer, expect_problem, on_one_database, place
+from tests.integration.http.places import Place, bearer, client_of, expect_problem, on_one_database, place
 
 __all__ = ["place"]
 
@@ -200,3 +204,50 @@ async def test_who_is_eager_does_not_wait_for_the_next_look(place: Place) -> Non
                 await watched.changed.wait()
     finally:
         await watch.close()
+
+
+async def test_the_text_alone_goes_on_where_it_was_left(place: Place) -> None:
+    """`Holdfast-Output-Next` leads to exactly what is missing, and to all of a new attempt's."""
+    key, work, (job,) = await place.key("jobs:read"), Work(place), await make(place)
+    async with client_of(create_app(place.settings, ApiSettings())) as client:
+
+        async def read(after: str | None = None) -> httpx.Response:
+            asked = {"after": after} if after is not None else {}
+            answer = await client.get(f"/v1/jobs/{job}/output", params=asked, headers=bearer(key))
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+            return answer
+
+        def told(answer: httpx.Response) -> tuple[str, str, str]:
+            return answer.text, answer.headers["holdfast-output-next"], answer.headers["holdfast-job-state"]
+
+        assert told(await read()) == ("", "0-0", "queued")
+        pen = Pen(work, await work.claim(job))
+        await pen.write("Once ")
+        await pen.write("upon ½ 😀")
+        assert told(await read()) == ("Once upon ½ 😀", "1-2", "running")
+        assert told(await read("0-0")) == ("Once upon ½ 😀", "1-2", "running")
+        assert told(await read("1-1")) == ("upon ½ 😀", "1-2", "running")
+        assert told(await read("1-2")) == ("", "1-2", "running")
+        assert told(await read("1-77")) == ("", "1-2", "running")
+        await pen.lose()
+        second = Pen(work, await work.claim(job))
+        assert told(await read("1-2")) == ("", "2-0", "running"), "the new one has written nothing"
+        await second.write("Again")
+        assert told(await read("1-2")) == ("Again", "2-1", "running")
+        await work.end(second.held)
+        assert told(await read("2-1")) == ("", "2-1", "completed")
+        assert told(await read()) == ("Again", "2-1", "completed")
+        for wrong in ("x", "1", "1-", "-1", "1-2-3", "9" * 30 + "-1"):
+            answer = await client.get(f"/v1/jobs/{job}/output", params={"after": wrong}, headers=bearer(key))
+            expect_problem(answer, 422, "invalid")
+
+
+async def test_a_text_of_more_chunks_than_one_look_comes_whole(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "READ_CHUNKS", 3)
+    key, work, (job,) = await place.key("jobs:read"), Work(place), await make(place)
+    pen = Pen(work, await work.claim(job))
+    for number in range(10):
+        await pen.write(f"{number} ")
+    async with client_of(create_app(place.settings, ApiSettings())) as client:
+        answer = await client.get(f"/v1/jobs/{job}/output?after=1-2", headers=bearer(key))
+        assert (answer.text, answer.headers["holdfast-output-next"]) == ("2 3 4 5 6 7 8 9 ", "1-10")

@@ -166,14 +166,17 @@ async def test_the_same_key_is_one_call_whatever_is_accepted(place: Place, model
 
 
 async def test_a_cut_answer_begins_anew_under_the_same_key(place: Place, model: Model) -> None:
+    seen = asyncio.Event()
     model.replies = [
-        cut_after("I was ", "inter"), refusing(429, {"error": {"message": "slow down"}}, **{"Retry-After": "0"}),
-        tokens("whole"),
+        cut_after("I was ", "inter", when=seen),
+        refusing(429, {"error": {"message": "slow down"}}, **{"Retry-After": "0"}), tokens("whole"),
     ]  # fmt: skip
     async with asking(place, model) as app, streaming(app.url, await place.key()) as stream:
+        text = await until_text(stream, "I was inter")
+        seen.set()
         events = await stream.rest()
-    offsets = [(event.data["offset"], event.data["text"]) for event in events if event.name == "output"]
-    assert ("".join(text for _, text in offsets[: offsets.index((0, ""))]), text_of(events)) == ("I was inter", "whole")
+    assert next(event.data["offset"] for event in events if event.name == "output") == 0, "and says that it is anew"
+    assert text_of(events, text) == "whole"
     keys = {headers["idempotency-key"] for headers, _ in model.requests}
     assert (len(model.requests), len(keys)) == (3, 1)
     document = events[-1].data

@@ -18,7 +18,7 @@ async def test_the_backlog_is_what_is_due_and_runnable(place: Place, client: htt
     idle = {"backlog": 0, "oldest_age_s": 0.0, "paused": False, "paused_at": None}
     assert (await client.get("/v1/queues/media/backlog")).json() == idle
     items = (await client.get("/v1/queues")).json()["items"]
-    assert {item["name"]: item["backlog"] for item in items} == {"api": 3, "media": 0, "webhooks": 0}
+    assert {item["name"]: item["backlog"] for item in items} == {"api": 3, "media": 0, "media-bulk": 0, "webhooks": 0}
     expect_problem(await client.get("/v1/queues/nothing/backlog"), 404, "not_found")
 
 
@@ -37,3 +37,16 @@ async def test_metrics_show_the_queues(place: Place, client: httpx.AsyncClient) 
 async def test_queues_have_a_scope(place: Place, client: httpx.AsyncClient, path: str) -> None:
     narrow = {"Authorization": f"Bearer {await place.key('jobs:read')}"}
     assert expect_problem(await client.get(path, headers=narrow), 403, "not_allowed")["missing_scope"] == "queues:read"
+
+
+async def test_a_scaler_needs_no_more_than_the_one_scope(place: Place, client: httpx.AsyncClient) -> None:
+    """The key that is made for KEDA: it reads one number for each queue, and nothing of any tenant's."""
+    jobs = await make(place, 3)
+    await place.end(jobs[:1], "running")
+    scaler = {"Authorization": f"Bearer {await place.key('queues:read')}"}
+    for queue, backlog in (("api", 3), ("webhooks", 0), ("media", 0), ("media-bulk", 0)):
+        answer = await client.get(f"/v1/queues/{queue}/backlog", headers=scaler)
+        assert (answer.status_code, answer.json()["backlog"]) == (200, backlog)
+    for path in ("/v1/jobs", f"/v1/jobs/{jobs[0]}", "/v1/dead", "/metrics"):
+        expect_problem(await client.get(path, headers=scaler), 403, "not_allowed")
+    expect_problem(await client.post("/v1/queues/api/pause", headers=scaler), 403, "not_allowed")

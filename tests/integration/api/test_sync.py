@@ -12,6 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from services.api.rhythm import TICK_US, instants
 from services.api.settings import ApiSettings
 from services.api.store_sync import Item, Position, read_position, write_page
 from services.api.upkeep import sweeps
@@ -267,6 +268,33 @@ async def test_off_by_default_and_only_where_egress_may_go(place: Place, feed: F
     assert left is not None
     assert left.state == "dead"
     assert "link_local" in (left.failure.message if left.failure else "")
+    assert feed.asked == []
+
+
+async def test_a_tick_makes_the_reads_of_its_quarter_once(place: Place, feed: Feed) -> None:
+    """A minute's rhythm, by a tick that comes late; the same tick again makes nothing more."""
+    feed.pages = {"": ([item("a")], None)}
+    now_us = place.database.clock.now_us()
+    tick_us = now_us - now_us % TICK_US
+    for _ in range(2):
+        core = core_settings(place.settings.database_url, valkey().url, place.settings.state_dir)
+        await run_sync(core, ApiSettings(sync_url=feed.url, sync_every="60"), place.database, run_at=tick_us)
+    assert [cursor for cursor, _ in feed.asked] == ["", ""], "what has passed is one read"
+    rows = await place.rows("SELECT run_at FROM job WHERE state = 'ready' ORDER BY run_at")
+    wanted = [at for at in instants("60", "UTC", tick_us) if at > now_us]
+    assert [row["run_at"] for row in rows][-len(wanted) :] == wanted
+    assert len(wanted) <= len(rows) <= len(wanted) + 1  # a minute may have ended meanwhile
+
+
+async def test_a_tick_that_is_not_wanted_reads_nothing(place: Place, feed: Feed) -> None:
+    now_us = place.database.clock.now_us()
+    tick_us = now_us - now_us % TICK_US
+    never = "0 0 29 2 *"
+    core = core_settings(place.settings.database_url, valkey().url, place.settings.state_dir)
+    settings = ApiSettings(sync_url=feed.url, sync_every=never)
+    _, left = await run_sync(core, settings, place.database, run_at=tick_us)
+    assert left is not None
+    assert orjson.loads(left.result or "{}") == {"skipped": f"its rhythm is {never}"}
     assert feed.asked == []
 
 

@@ -76,6 +76,7 @@ async def test_what_jobs_have_written_goes_with_them(place: Place) -> None:
         await place.rows(
             "INSERT INTO job_output (job_id, fence, number, offset_chars, text) VALUES (:j, 1, 1, 0, 'x')", j=job
         )
+        await place.rows("UPDATE job SET fence = 1, output_chunks = 1 WHERE id = :j", j=job)
     await place.end([gone], "completed")
     await age(place, 1.1)
     gone_rows = (await purge(place.database)).rows

@@ -15,6 +15,7 @@ import pytest
 from holdfast.ledger import run_shadow
 from shared.db.engine import Database
 from shared.ledger.audit import audit
+from shared.ledger.store_served import served_tasks
 from shared.testing.servers import Valkey, free_port
 
 ROOT = Path(__file__).parents[3]
@@ -131,7 +132,8 @@ def test_durable_tasks_do_not_lose_it(street: Street) -> None:
         database = Database(street.url)
         await database.open()
         report = await audit(database)
+        served = await served_tasks(database, ["shop.send_receipt"])
         await database.close()
-        return report.ok
+        return report.ok and "email" in served["shop.send_receipt"].args_schema["properties"]
 
     assert asyncio.run(check())

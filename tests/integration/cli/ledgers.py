@@ -7,9 +7,13 @@ from sqlalchemy import text
 from shared.db.engine import Database
 from shared.db.sql import Statement
 from shared.ledger import states
+from shared.ledger.output import Chunk
+from shared.ledger.progress import Key, Report
 from shared.ledger.states import Failure
 from shared.ledger.store_accept import INSERT_TALLY
 from shared.ledger.store_dead import cancel_job, discard_jobs, retry_jobs
+from shared.ledger.store_output import write_output
+from shared.ledger.store_progress import write_progress
 from tests.integration.ledger.jobs import NOW_US, QUEUE, accepted, born, claimed, dispatched, job, recorded
 
 TENANT = "t1"
@@ -57,6 +61,7 @@ async def fill(url: str) -> None:
         waiting = job(12, run_at=LATER_US)
         await accepted(database, waiting)
         await cancel_job(database, TENANT, waiting.id, NOW_US + 30)
+        await _written(database, held["running"].key)
     finally:
         await database.close()
 
@@ -68,6 +73,16 @@ async def _again(database: Database, worker: str) -> None:
     await dispatched(database, now_us=NOW_US + 10)
     (held,) = await claim(database, [wanted], worker, NOW_US + 11)
     assert await recorded(database, states.completed(held, NOW_US + 12, started_at=NOW_US + 11)) == ["recorded"]
+
+
+async def _written(database: Database, key: Key) -> None:
+    """What a running job has written and reported, and a schedule."""
+    async with database.transaction() as connection:
+        assert await write_output(connection, [(key, [Chunk(1, 0, "Once ½"), Chunk(2, 6, " upon")])])
+    assert await write_progress(database, [(key, Report(0.5, "half", NOW_US + 40))])
+    daily = Statement("daily", "INSERT INTO schedule (id, task, cron, time_zone, args, missed, paused)"
+                      " VALUES ('daily', 'suite.work', '0 0 * * *', 'UTC', '{}', 'once', FALSE)")  # fmt: skip
+    await database.fetch(daily)
 
 
 async def _purge(database: Database, job_id: str) -> None:

@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.cli.conftest import Said
-from tests.integration.cli.ledgers import ID, tamper
+from tests.integration.cli.ledgers import ID as MADE
+from tests.integration.cli.ledgers import fill, tamper
 from tests.integration.ledger.jobs import NOW_US, job
 
 Run = Callable[..., Said]
+ID = {**MADE, "gone": "job_gone"}
 SET = "UPDATE job SET {} WHERE id = '{}'"
 END = f"finished_at = {NOW_US + 50}"
 UNEND = "finished_at = NULL"
@@ -92,6 +95,36 @@ FORGERIES: dict[str, tuple[list[str], str, set[str]]] = {
     "dead to completed": ([forged("dead", "state = 'completed', error_type = NULL")], "dead", {"completed_without_result"}),
     "dead to cancelled": ([forged("dead", "state = 'cancelled'")], "dead", {"cancelled_without_reason"}),
     "dead, its reason taken": ([forged("dead", "error_type = NULL")], "dead", {"dead_without_reason"}),
+    "output of a job that is not there": (["INSERT INTO job_output VALUES ('job_gone', 1, 1, 0, 'x')"], "gone", {"output_without_job"}),
+    "output of an attempt that never was": (
+        ["INSERT INTO job_output VALUES ('{completed}', 9, 1, 0, 'x')"], "completed", {"output_beyond_fence"},
+    ),
+    "output beyond what was counted": (
+        ["INSERT INTO job_output VALUES ('{running}', 1, 3, 11, 'x')"], "running", {"output_not_as_counted"},
+    ),
+    "output, its last chunk deleted": (
+        ["DELETE FROM job_output WHERE job_id = '{running}' AND number = 2"], "running", {"output_not_as_counted"},
+    ),
+    "output, its first chunk deleted": (
+        ["DELETE FROM job_output WHERE job_id = '{running}' AND number = 1"],
+        "running", {"output_not_as_counted", "output_with_a_gap"},
+    ),
+    "output, its text shortened": (
+        ["UPDATE job_output SET text = 'x' WHERE job_id = '{running}' AND number = 1"], "running", {"output_with_a_gap"},
+    ),
+    "output, uncounted": ([forged("running", "output_chunks = 0")], "running", {"output_not_as_counted"}),
+    "progress of a job that never ran": (
+        [forged("ready", f"progress = 0.5, progress_at = {NOW_US}")], "ready", {"progress_that_nobody_reported"},
+    ),
+    "progress beyond all of it": ([forged("running", "progress = 1.5")], "running", {"progress_that_nobody_reported"}),
+    "progress, its time taken": ([forged("running", "progress_at = NULL")], "running", {"progress_that_nobody_reported"}),
+    "a tick of no schedule": (
+        [f"INSERT INTO cron_tick (schedule_id, tick_at) VALUES ('job_gone', {NOW_US})"], "gone", {"tick_without_schedule"},
+    ),
+    "one job of two ticks": (
+        [f"INSERT INTO cron_tick (schedule_id, tick_at, job_id) VALUES ('daily', {NOW_US + n}, '{{completed}}')" for n in (1, 2)],
+        "completed", {"job_of_two_ticks"},
+    ),
     "cancelled to ready": ([forged("cancelled", "state = 'ready'")], "cancelled", {"end_without_terminal"}),
     "cancelled to completed": ([forged("cancelled", "state = 'completed'")], "cancelled", {"completed_without_result"}),
 }  # fmt: skip
@@ -146,7 +179,19 @@ def test_a_deleted_row_is_missed(ledger_url: str, holdfast: Run, kind: str) -> N
     broken = said.json["broken"]
     (named,) = broken.pop("attempt_without_job")
     assert named in ({ID[kind], ID["purged"]} if ran else {ID["purged"]})  # they ended in the same instant here
-    assert broken == {}
+    assert broken == ({"output_without_job": [ID["running"]]} if kind == "running" else {})
+
+
+def test_what_was_deleted_before_it_ran_is_named_by_what_led_to_it(ledger_url: str, holdfast: Run) -> None:
+    forged = (
+        f"INSERT INTO cron_tick (schedule_id, tick_at, job_id) VALUES ('daily', {NOW_US}, '{{ready}}')",
+        f"INSERT INTO job_action (id, tenant, caller, action, job_id, target, outcome, at) VALUES ('act_1', 't1', 'k', 'change', '{{ready}}', '', '', {NOW_US})",
+    )
+    asyncio.run(tamper(ledger_url, *forged))
+    assert holdfast("audit").code == 0
+    asyncio.run(tamper(ledger_url, "DELETE FROM job WHERE id = '{ready}'"))
+    broken = holdfast("audit", "--json").json["broken"]
+    assert (broken["cron_tick_without_job"], broken["job_action_without_job"]) == ([ID["ready"]], [ID["ready"]])
 
 
 def test_a_row_that_nobody_accepted_is_noticed(ledger_url: str, holdfast: Run) -> None:
@@ -186,20 +231,23 @@ def test_several_forgeries_are_all_named(ledger_url: str, holdfast: Run) -> None
     assert f"result_without_completed: {ID['completed']}" in words
 
 
-def test_a_state_that_there_is_not(sqlite_url: str, ledger_file: Path, holdfast: Run, monkeypatch) -> None:
-    """The table refuses it; whoever turns that off is found all the same."""
-    path = sqlite_url.removeprefix("sqlite:///")
-    with sqlite3.connect(ledger_file) as template, sqlite3.connect(path) as file:
+@pytest.fixture
+def sqlite_ledger(sqlite_url: str, ledger_file: Path, holdfast: Run, monkeypatch) -> Iterator[sqlite3.Connection]:
+    """A ledger with a job of each kind, open; the commands of `holdfast` look at it."""
+    with sqlite3.connect(ledger_file) as template, sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as file:
         template.backup(file)
     template.close()
-    from tests.integration.cli.ledgers import fill
-
     asyncio.run(fill(sqlite_url))
-    file.execute("PRAGMA ignore_check_constraints = ON")
-    file.execute("UPDATE job SET state = 'asleep' WHERE id = ?", [ID["ready"]])
-    file.commit()
-    file.close()
     monkeypatch.setenv("HOLDFAST_DATABASE_URL", sqlite_url)
+    yield file
+    file.close()
+
+
+def test_a_state_that_there_is_not(sqlite_ledger: sqlite3.Connection, holdfast: Run) -> None:
+    """The table refuses it; whoever turns that off is found all the same."""
+    sqlite_ledger.execute("PRAGMA ignore_check_constraints = ON")
+    sqlite_ledger.execute("UPDATE job SET state = 'asleep' WHERE id = ?", [ID["ready"]])
+    sqlite_ledger.commit()
     said = holdfast("audit", "--json")
     assert said.code == 1
     assert said.json["broken"] == {"unknown_state": [ID["ready"]]}
@@ -249,3 +297,19 @@ def test_the_installed_command_says_so_too(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"holdfast: there is no database {tmp_path}/no.db\n"
+
+
+def test_an_image_says_the_same(sqlite_ledger: sqlite3.Connection, sqlite_url: str, holdfast: Run) -> None:
+    """In a cluster there is no command line beside the database, but any pod of ours."""
+    command = [sys.executable, "-m", "shared.runtime.audit"]
+    for code in (0, 1):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert json.loads(done.stdout) == holdfast("audit", "--json").json
+        sqlite_ledger.execute("DELETE FROM job WHERE id = ?", [ID["completed"]])
+        sqlite_ledger.commit()
+    path = sqlite_url.removeprefix("sqlite:///")
+    sqlite_ledger.close()
+    Path(path).unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"there is no database {path}\n")

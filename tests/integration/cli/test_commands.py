@@ -13,6 +13,7 @@ import pytest
 
 from holdfast.place import Place
 from services.api.schema import OWNER as API
+from services.webhooks.schema import OWNER as WEBHOOKS
 from shared.ledger.schema import LEDGER
 from tests.e2e.receiver import Receiver
 from tests.e2e.running import Up, the_system
@@ -163,7 +164,12 @@ def test_dead_letters_are_named_in_one_way(cli: Run, command: str, words: tuple[
 
 
 def test_migrate(cli: Run) -> None:
-    versions = {"ledger": f"{LEDGER.newest:04d}", "api": f"{API.newest:04d}", "media": "0001", "webhooks": "0001"}
+    versions = {
+        "ledger": f"{LEDGER.newest:04d}",
+        "api": f"{API.newest:04d}",
+        "media": "0002",
+        "webhooks": f"{WEBHOOKS.newest:04d}",
+    }
     assert cli("migrate", "--json").json == {"ok": True, "versions": versions}
     plain = cli("migrate")
     assert plain.code == 0

@@ -161,6 +161,6 @@ def test_a_database_file_that_is_none(tmp_path: Path) -> None:
     refused(up(folder, "--port", free_port()), "not a database")
 
 
-@pytest.mark.parametrize("queues", ["nosuch", "api", "api,webhooks,media,nosuch"])
+@pytest.mark.parametrize("queues", ["nosuch", "api", "api,webhooks,media,media-bulk,nosuch"])
 def test_queues_that_are_not_all_of_them(tmp_path: Path, queues: str) -> None:
     refused(up(tmp_path / "data", HOLDFAST_QUEUES=queues), "HOLDFAST_QUEUES", "webhooks")

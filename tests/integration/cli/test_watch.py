@@ -14,6 +14,7 @@ from shared.kernel.ids import new_id
 from shared.testing.servers import free_port
 from tests.integration.api.test_events import LIMIT_S, Work, served
 from tests.integration.api.test_jobs import make
+from tests.integration.api.test_output import Pen
 from tests.integration.cli.conftest import Said
 from tests.integration.http.places import Place, on_one_database, place
 
@@ -113,3 +114,27 @@ async def test_what_a_job_writes_is_printed_as_it_comes(
     said = capfd.readouterr().out
     assert "Hello [31mred wor\n--- attempt 2 begins anew ---\nHello world\n½\n\n" in said
     assert "\x07" not in said
+
+
+@on_one_database
+async def test_output_is_the_text_and_nothing_else(
+    place: Place, holdfast: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key, work, (job,) = await place.key(), Work(place), await make(place)
+    pen = Pen(work, await work.claim(job))
+    await pen.write("Once ½ \x1b[31m")
+    async with served(place) as app:
+        monkeypatch.setenv("HOLDFAST_URL", app.url)
+        monkeypatch.setenv("HOLDFAST_API_KEY", key)
+        said = await asyncio.to_thread(holdfast, "jobs", "output", job)
+        assert (said.code, said.out) == (0, "Once ½ [31m")
+        following = asyncio.create_task(asyncio.to_thread(holdfast, "jobs", "output", job, "--follow"))
+        await pen.lose()
+        again = Pen(work, await work.claim(job))
+        await again.write("Again")
+        await work.end(again.held)
+        said = await asyncio.wait_for(following, LIMIT_S)
+        assert (said.code, said.out.endswith("Again")) == (0, True)
+        assert "attempt" not in said.out
+        missing = await asyncio.to_thread(holdfast, "jobs", "output", new_id("job"))
+        assert (missing.code, missing.out) == (1, "")

@@ -12,11 +12,11 @@ import pytest
 from taskiq import TaskiqDepends
 
 from shared.db.sql import Statement
-from shared.db.tx import TX_CAP_S, Tx, open_tx
+from shared.db.tx import Tx, open_tx
 from shared.kernel.ids import new_id
 from shared.ledger import store_incarnation
 from shared.ledger.audit import audit
-from shared.transport.attempt import Attempt, Stale, get_attempt
+from shared.transport.attempt import Attempt, Dead, Retry, Stale, get_attempt
 from tests.integration.engine.engine import WAIT_S, Again, Do, Engine
 
 ThisAttempt = Annotated[Attempt, TaskiqDepends(get_attempt)]
@@ -198,6 +198,7 @@ async def test_a_stale_return_value_is_refused_and_counted(engine: Engine) -> No
 async def test_one_that_waits_for_anything_else_is_ended_by_its_cap(engine: Engine) -> None:
     """It holds SQLite's writer and PostgreSQL's horizon: a second for database work, none for a network or a pool."""
     took_s: list[float] = []
+    engine.database.tx_cap_s = 1.0
 
     async def work(_: Do, attempt: ThisAttempt) -> None:
         loop = asyncio.get_running_loop()
@@ -213,7 +214,7 @@ async def test_one_that_waits_for_anything_else_is_ended_by_its_cap(engine: Engi
     row = await engine.run(Do())
     assert (row["state"], row["error_type"]) == ("dead", "TimeoutError")
     assert await effects(engine) == []
-    assert TX_CAP_S * 0.9 < took_s[0] < TX_CAP_S + 3
+    assert engine.database.tx_cap_s * 0.9 < took_s[0] < engine.database.tx_cap_s + 3
 
 
 async def test_the_writers_turn_is_free_again_after_the_cap(engine: Engine) -> None:
@@ -237,3 +238,36 @@ async def test_what_is_to_happen_after_the_commit_happens_after_it_only(engine: 
         tx.after_commit(lambda: happened.append("committed"))
         assert happened == []
     assert happened == ["committed"]
+
+
+async def test_effects_commit_together_with_a_failure_and_the_next_attempt_is_in_line(engine: Engine) -> None:
+    async def work(_: Again, attempt: ThisAttempt) -> None:
+        failing = Retry(0.05, "not yet") if attempt.number == 1 else Dead("never", kind="over")
+        async with attempt.tx(failing=failing) as tx:
+            await effect(tx, f"attempt {attempt.number}")
+
+    engine.handle(Again, work)
+    row = await engine.run(Again())
+    assert (row["state"], row["error_type"], row["error_message"]) == ("dead", "Dead", "never")
+    assert await effects(engine) == ["attempt 1", "attempt 2"]
+    first, second = await engine.attempts(row["id"])
+    assert (first["outcome"], first["error_type"], first["error_message"]) == ("failed", "Retry", "not yet")
+    assert 0.05 <= (second["started_at"] - first["finished_at"]) / 1e6 < 1.0
+
+
+async def test_a_failure_that_counts_no_more_leaves_no_effect(engine: Engine) -> None:
+    through = asyncio.Event()
+
+    async def work(_: Do, attempt: ThisAttempt) -> None:
+        await engine.change("UPDATE job SET fence = fence + 1 WHERE id = :id", id=attempt.job_id)
+        try:
+            async with attempt.tx(failing=Retry(1.0, "again")) as tx:
+                await effect(tx, "lost")
+        finally:
+            through.set()
+
+    engine.handle(Do, work)
+    await engine.enqueue(Do())
+    await engine.start()
+    await soon(through)
+    assert await effects(engine) == []

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from taskiq import TaskiqDepends
 
-from shared.transport.attempt import RESULT_LIMIT_BYTES, Attempt, Dead, Discard, Retry, get_attempt
+from shared.transport.attempt import RESULT_LIMIT_BYTES, Attempt, Dead, Discard, Postpone, Retry, get_attempt
 from tests.integration.engine.engine import Again, Brief, Do, Engine
 
 ThisAttempt = Annotated[Attempt, TaskiqDepends(get_attempt)]
@@ -228,4 +228,27 @@ async def test_what_is_due_later_does_not_start_earlier(engine: Engine) -> None:
     rows = await engine.ended(first, later)
     assert rows[1]["claimed_at"] >= due_us
     assert rows[1]["claimed_at"] - due_us < 2_000_000
-    assert rows[0]["finished_at"] < rows[1]["claimed_at"]
+    assert rows[0]["claimed_at"] <= rows[1]["claimed_at"]
+
+
+async def test_what_is_postponed_goes_back_and_spends_nothing(engine: Engine) -> None:
+    asked = itertools.count()
+
+    async def not_now(_: Do) -> None:
+        if next(asked) < 2:
+            raise Postpone(0.05, "the door is closed")
+
+    engine.handle(Do, not_now)
+    row = await engine.run(Do())
+    assert (row["state"], row["attempt"], row["releases"]) == ("completed", 1, 2)
+    assert [one["outcome"] for one in await engine.attempts(row["id"])] == ["completed"]
+
+
+async def test_what_is_postponed_for_ever_ends(engine: Engine) -> None:
+    async def never(_: Do) -> None:
+        raise Postpone(0.001, "the door is closed")
+
+    engine.handle(Do, never)
+    row = await engine.run(Do())
+    assert row["state"] == "dead"
+    assert "given back" in row["error_message"]

@@ -57,6 +57,10 @@ async def test_each_shows_its_counters_on_its_port(rig: Rig) -> None:
     assert await rig.settled() == {"completed": 3}
     await scraped(worker, 'holdfast_jobs_total{outcome="completed",task="lab.noop"} 3.0')
     await scraped(relay, "holdfast_cron_late_seconds")
+    async with httpx.AsyncClient() as client:
+        ready = await client.get(f"http://127.0.0.1:{worker}/readyz")
+    assert (ready.status_code, ready.headers["content-type"]) == (200, "application/json")
+    assert ready.json() == {"status": "ready", "checks": {"place": "ok"}, "missing": []}
 
 
 async def test_a_port_that_is_taken_does_not_stop_the_work(rig: Rig) -> None:

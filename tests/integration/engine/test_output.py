@@ -1,13 +1,15 @@
 """What handlers write reaches the ledger while they run, whole and in order, and never harms the job."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
 from taskiq import TaskiqDepends
 
 from shared.ledger.output import OUTPUT_LIMIT_BYTES
-from shared.transport import output as output_module
+from shared.transport import execution, paced
 from shared.transport.attempt import Attempt, OutputTooLarge, Retry, get_attempt
 from tests.integration.engine.engine import Again, Do, Engine
 
@@ -73,16 +75,17 @@ async def test_an_answer_that_was_lost_doubles_nothing(
 ) -> None:
     answers = 0
 
-    async def forgetful(self: Any, group: Any) -> bool:
-        nonlocal answers
-        answers += 1
-        async with engine.database.transaction() as connection:
-            await write(connection, group)
-        return False  # written, and nobody knows
+    class Forgetful:
+        @asynccontextmanager
+        async def transaction(self) -> AsyncIterator[Any]:
+            nonlocal answers
+            answers += 1
+            async with engine.database.transaction() as connection:
+                yield connection
+            raise ConnectionError("committed, and nobody knows")
 
-    write = output_module.write_output
-    monkeypatch.setattr(output_module.OutputWriter, "_flush", forgetful)
-    monkeypatch.setattr(output_module, "FAILED_S", 0.05)
+    monkeypatch.setattr(execution, "output_writer", lambda _: paced.output_writer(Forgetful()))  # type: ignore[arg-type]
+    monkeypatch.setattr(paced, "FAILED_S", 0.05)
 
     async def work(_: Do, attempt: ThisAttempt) -> None:
         for word in ("one ", "two ", "three"):
@@ -114,7 +117,7 @@ async def test_a_database_that_refuses_output_harms_no_handler(engine: Engine, m
     async def refuses(*_: Any) -> Any:
         raise ConnectionError("away")
 
-    monkeypatch.setattr(output_module, "write_output", refuses)
+    monkeypatch.setattr(paced, "write_output", refuses)
 
     async def work(_: Do, attempt: ThisAttempt) -> str:
         attempt.write("nul \x00 and a lone surrogate \ud800")

@@ -10,7 +10,7 @@ from taskiq.depends.progress_tracker import ProgressTracker, TaskState
 
 from shared.kernel.errors import Misconfigured
 from shared.ledger.progress import PACE_S
-from shared.transport import progress as progress_module
+from shared.transport import paced
 from shared.transport.attempt import Attempt, Retry, get_attempt
 from tests.integration.engine.engine import Again, Do, Engine
 
@@ -46,8 +46,8 @@ async def test_a_thousand_reports_are_a_few_writes_and_the_last_one_arrives(
         writes.append(asyncio.get_running_loop().time())
         return await write(*args)
 
-    write = progress_module.write_progress
-    monkeypatch.setattr(progress_module, "write_progress", counted)
+    write = paced.write_progress
+    monkeypatch.setattr(paced, "write_progress", counted)
 
     async def work(_: Do, attempt: ThisAttempt) -> None:
         for done in range(1_000):
@@ -87,9 +87,9 @@ async def test_a_write_that_comes_too_late_loses_nothing(
         await go_on.wait()
         return await write(*args)
 
-    write = progress_module.write_progress
-    monkeypatch.setattr(progress_module, "write_progress", slow)
-    monkeypatch.setattr(progress_module, "SETTLE_S", 0.05)
+    write = paced.write_progress
+    monkeypatch.setattr(paced, "write_progress", slow)
+    monkeypatch.setattr(paced, "SETTLE_S", 0.05)
 
     async def work(_: Do, attempt: ThisAttempt) -> None:
         attempt.progress(0.9, "nearly")
@@ -121,7 +121,7 @@ async def test_a_database_that_refuses_progress_harms_no_handler(
     async def refuses(*_: Any) -> Any:
         raise ConnectionError("away")
 
-    monkeypatch.setattr(progress_module, "write_progress", refuses)
+    monkeypatch.setattr(paced, "write_progress", refuses)
 
     async def work(_: Do, attempt: ThisAttempt) -> str:
         attempt.progress(0.5, "nul \x00 and a lone surrogate \ud800")

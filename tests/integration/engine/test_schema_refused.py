@@ -16,6 +16,7 @@ from services.api.settings import ApiSettings
 from shared.db.engine import Database
 from shared.ledger.schema import LEDGER
 from shared.runtime import schema
+from shared.runtime.heartbeat import READY
 from shared.runtime.migrate import upgrade
 from shared.runtime.resources import open_resources
 from shared.testing.lab import Noop
@@ -78,7 +79,21 @@ async def rig(tmp_path: Path, valkey: Valkey) -> AsyncIterator[Rig]:
         made.stop()
 
 
+def shown_ready(rig: Rig) -> list[bool]:
+    """What a rollout waits for: the worker's file, and the relay's."""
+    return [(rig.folder / state / READY).exists() for state in ("state-0", "state-relay")]
+
+
+async def until_shown(rig: Rig, wanted: list[bool]) -> None:
+    async with asyncio.timeout(20):
+        while shown_ready(rig) != wanted:  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0.05)
+
+
 async def test_workers_and_relays_refuse_work_until_it_is_back(rig: Rig) -> None:
+    for state in ("state-0", "state-relay"):  # of a container before, in the same pod
+        (rig.folder / state).mkdir(exist_ok=True)
+        (rig.folder / state / READY).touch()
     await set_version(rig.database, "ledger", NEWER)
     rig.relay()
     rig.worker()
@@ -86,10 +101,12 @@ async def test_workers_and_relays_refuse_work_until_it_is_back(rig: Rig) -> None
     await rig.until_logged("relay", "schema_refused", 30)
     await rig.until_logged("w", "schema_refused", 30)
     assert rig.logged("w", NEWER) >= 1
+    assert shown_ready(rig) == [False, False]
     assert await rig.rows("SELECT state FROM job WHERE id = :id", id=job_id) == [("ready",)]
     assert await rig.rows("SELECT id FROM incarnation") == []
     await set_version(rig.database, "ledger", HEAD)
     assert await rig.settled() == {"completed": 1}
+    await until_shown(rig, [True, True])
 
 
 async def test_those_that_run_take_no_new_work_under_a_schema_that_left_them_behind(rig: Rig) -> None:
@@ -97,9 +114,11 @@ async def test_those_that_run_take_no_new_work_under_a_schema_that_left_them_beh
     rig.worker()
     (first,) = await rig.enqueue(Noop())
     assert await rig.settled() == {"completed": 1}
+    await until_shown(rig, [True, True])
     await set_version(rig.database, "ledger", NEWER)
     await rig.until_logged("relay", "schema_refused", 30)
     await rig.until_logged("w", "schema_refused", 30)
+    await until_shown(rig, [False, False])
     (job_id,) = await rig.enqueue(Noop())
     await rig.until_logged("w", "schema_refused", 30)
     assert await rig.rows("SELECT state FROM job WHERE id = :id", id=job_id) == [("ready",)]

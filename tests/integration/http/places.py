@@ -17,6 +17,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from shared.contracts.commands import QUEUES
 from shared.db.engine import Database
 from shared.db.migrate import migrate
 from shared.db.sql import Statement
@@ -52,7 +53,7 @@ class Place:
         incarnation, now_us = new_id("inc"), self.database.clock.now_us()
         wanted = list(ids)
         await born(self.database, incarnation, queue="api", role="test", host="h", pid=1, capacity=9, now_us=now_us)
-        for queue in ("api", "webhooks", "media"):
+        for queue in QUEUES:
             await dispatch_due(self.database, queue, now_us + 1)
         claims = await claim(self.database, wanted, incarnation, now_us)
         assert len(claims) == len(wanted)

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 import services
+from services.media.routes.files import SIGNED
 from shared.runtime.health import health_router
 from shared.runtime.http import METRICS_PATH, api_routes, names_scope, takes_key
 from tests.integration.http.places import valkey
@@ -41,7 +42,8 @@ def test_every_post_takes_an_idempotency_key(app: FastAPI) -> None:
 def test_every_route_but_health_names_a_scope_and_stands_under_v1(app: FastAPI) -> None:
     health = {path for path, _ in api_routes(health_router())}
     others = [(path, route) for path, route in api_routes(app) if path not in health]
-    assert [path for path, route in others if not names_scope(route)] == []
+    unscoped = [path for path, route in others if not names_scope(route)]
+    assert [path for path in unscoped if not path.startswith(SIGNED)] == [], "what a signed link opens needs no key"
     assert [path for path, _ in others if path != METRICS_PATH and not path.startswith("/v1/")] == []
 
 
@@ -49,3 +51,8 @@ def test_the_openapi_can_be_made(app: FastAPI) -> None:
     document = app.openapi()
     assert document["security"] == [{"api_key": []}]
     assert set(document["paths"]) == {path for path, _ in api_routes(app)}
+    operations = [each for of in document["paths"].values() for each in of.values()]
+    assert {str(list(each["responses"]["default"]["content"])) for each in operations} == {
+        "['application/problem+json']"
+    }
+    assert "HTTPValidationError" not in str(document), "no route answers so"

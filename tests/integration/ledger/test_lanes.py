@@ -12,8 +12,8 @@ from shared.ledger.holds import waiting_for
 from shared.ledger.store_accept import new_job
 from shared.ledger.store_backlog import read_backlog
 from shared.ledger.store_claim import claim
-from shared.ledger.store_dispatch import dispatched_in_paused_lanes
-from shared.ledger.store_lane import lanes, own_policy, spend
+from shared.ledger.store_dispatch import dispatched_in_standing_lanes
+from shared.ledger.store_lane import bound, lanes, own_policy, spend
 from shared.ledger.store_waiting import read_facts
 from shared.testing.lab import Noop
 from tests.integration.ledger.jobs import NOW_US, QUEUE, accepted, born, dispatched, job, row, rows
@@ -92,11 +92,33 @@ async def test_counts_are_bounded_and_know_who_is_under_way(database, monkeypatc
     assert found["x"]["task"] == "suite.work"
 
 
-async def test_what_is_dispatched_in_paused_lanes_is_found(database):
+async def test_what_is_dispatched_in_standing_lanes_is_found(database):
     await accepted(database, job(1, lane="x"), job(2, lane="y"), job(3), job(4, lane="x", tenant="t2"))
     await dispatched(database)
     await limits.pause_lane(database, QUEUE, "t1", "x", NOW_US)
-    assert await dispatched_in_paused_lanes(database, QUEUE, 10) == [job(1).id]
+    assert await dispatched_in_standing_lanes(database, QUEUE, NOW_US, 10) == [job(1).id]
+
+
+async def test_what_a_service_holds_a_lane_to_is_apart_from_what_people_set(database):
+    await put(database, concurrency=3)
+    await bound(database, QUEUE, [(("t1", "x"), NOW_US + 9, "circuit_open", 2), (("t1", "z"), 0, None, 1)], NOW_US)
+    x, z = sorted(await lanes(database, QUEUE, [("t1", "x"), ("t1", "z")]), key=lambda row: row["name"])
+    assert (own_policy(x), x["held_until"], x["held_why"], x["ceiling"]) == (
+        LanePolicy(concurrency=3), NOW_US + 9, "circuit_open", 2,
+    )  # fmt: skip
+    assert (own_policy(z), z["held_until"], z["ceiling"]) == (None, 0, 1)
+    await limits.clear_limits(database, QUEUE, "t1", "x", NOW_US)
+    await bound(database, QUEUE, [(("t1", "x"), 0, None, None)], NOW_US)
+    (x,) = await lanes(database, QUEUE, [("t1", "x")])
+    assert (x["held_until"], x["held_why"], x["ceiling"]) == (0, None, None)
+
+
+async def test_what_is_dispatched_in_held_lanes_and_in_those_that_stand_in_them_is_found(database):
+    await accepted(database, job(1, lane="x"), job(2, lane="x:a"), job(3, lane="xx:a"), job(4, lane="y"), job(5))
+    await dispatched(database)
+    await bound(database, QUEUE, [(("t1", "x"), NOW_US + 9, "circuit_open", None)], NOW_US)
+    assert await dispatched_in_standing_lanes(database, QUEUE, NOW_US, 10) == [job(1).id, job(2).id]
+    assert await dispatched_in_standing_lanes(database, QUEUE, NOW_US + 9, 10) == []
 
 
 async def test_why_a_job_waits(database):
@@ -152,6 +174,15 @@ async def test_the_backlog_is_what_could_run(database):
     paused = await read_backlog(database, QUEUE, NOW_US)
     assert (paused.backlog, paused.oldest, paused.paused_at) == (2, NOW_US - 50, NOW_US)
     assert (await read_backlog(database, "other", NOW_US)).backlog == 0
+
+
+async def test_the_room_of_a_group_is_counted_once(database):
+    """Many lanes in one group are no more work than the group lets through."""
+    await accepted(database, *(job(n, task="webhooks.deliver", lane=f"ep:{n}") for n in range(9)))
+    await put(database, "ep", concurrency=2, ordered=True)
+    found = await read_backlog(database, QUEUE, NOW_US)
+    assert found.backlog == 2
+    assert len(await dispatched(database)) == found.backlog
 
 
 @pytest.mark.parametrize(

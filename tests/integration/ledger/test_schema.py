@@ -78,7 +78,7 @@ async def test_the_migrations_build_what_the_models_say(empty):
         tables, indexes = await connection.run_sync(look)
     ledger = (
         "job", "job_attempt", "incarnation", "job_tally", "dedup", "schedule", "cron_tick", "api_key", "lane",
-        "queue_pause", "job_action",
+        "queue_pause", "job_action", "served_task",
     )  # fmt: skip
     for name in ledger:
         assert tables[name] == {column.name for column in Job.metadata.tables[name].columns}

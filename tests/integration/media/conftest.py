@@ -29,6 +29,23 @@ async def pool():
 
 
 @pytest.fixture
+async def one_slot():
+    """A pool that makes real pictures and films."""
+    pool = Pool(1)
+    await pool.start()
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def out(tmp_path):
+    """The folder of a call."""
+    directory = tmp_path / "out"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
 def hold(tmp_path):
     """Start a call that runs until it is killed; returns (task, pid) once it runs."""
     made = []
@@ -37,7 +54,8 @@ def hold(tmp_path):
         fifo = tmp_path / f"started{len(made)}"
         made.append(fifo)
         os.mkfifo(fifo)
-        call = asyncio.create_task(pool.run("hold", {"started": str(fifo), **args}, timeout_s=timeout_s))
+        run = pool.run("hold", {"started": str(fifo), **args}, timeout_s=timeout_s)
+        call = asyncio.create_task(run)
         return call, int(await asyncio.to_thread(fifo.read_text))
 
     return start

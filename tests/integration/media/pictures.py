@@ -1,10 +1,16 @@
 """Real files for the image tests, made by libvips in the test process."""
 
+import shutil
 from pathlib import Path
 
 import pyvips
 
 PHOTO = Path(__file__).parents[3] / "holdfast" / "demo" / "photo.jpg"
+
+
+def photo(folder):
+    """The demo's photo where a slot may read it: the checkout need not be such a place."""
+    return str(shutil.copy(PHOTO, folder / "photo"))
 
 
 def noise(width, height):

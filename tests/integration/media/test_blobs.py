@@ -3,11 +3,14 @@
 import asyncio
 import hashlib
 import os
+import threading
+from pathlib import Path
 
 import pytest
 
 from services.media.blobs import Blobs
 from services.media.errors import BlobMissing, BlobTooLarge
+from shared.kernel.errors import Misconfigured
 
 MIB = 1024 * 1024
 
@@ -112,3 +115,42 @@ async def test_memory_storage_by_url():
     blobs = Blobs("memory:///")
     await blobs.put_stream("k", stream(b"abc"), limit_bytes=3)
     assert await read(await blobs.open("k", start=1)) == b"bc"
+
+
+async def test_what_is_stored_is_on_the_disk_before_anybody_is_told(tmp_path, monkeypatch):
+    """With its name, in every folder that may be new."""
+    flushed, really = [], os.fsync
+
+    def fsync(descriptor):
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    here = Blobs(str(tmp_path / "store"))
+    (tmp_path / "made").write_bytes(b"x")
+    await here.put_stream("a/b/c", stream(b"xyz"), limit_bytes=10)
+    await here.put_file("a/d", tmp_path / "made")
+    store = tmp_path / "store"
+    assert flushed == [store / "a/b/c", store / "a/b", store / "a", store, store / "a/d", store / "a", store]
+
+
+async def test_a_storage_that_cannot_be_opened_is_said_so():
+    with pytest.raises(Misconfigured, match="/proc/none"):
+        Blobs("/proc/none")
+
+
+async def test_a_local_copy_on_a_slow_disk_holds_up_nobody_else(tmp_path: Path) -> None:
+    """A pipe that is not read stands for the disk: whoever writes into it on the event loop stops that too."""
+    blobs, body, free = Blobs(str(tmp_path / "blobs")), bytes(range(256)) * 40_000, threading.Event()
+    await blobs.put_stream("a/b", stream(body[:MIB], body[MIB:]), limit_bytes=len(body))
+    os.mkfifo(tmp_path / "b")
+
+    def read_late() -> tuple[bool, bytes]:
+        with (tmp_path / "b").open("rb") as pipe:
+            return free.wait(10), pipe.read()
+
+    reading = asyncio.create_task(asyncio.to_thread(read_late))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.2, free.set)
+    await blobs.local_copy("a/b", tmp_path)
+    assert await reading == (True, body)

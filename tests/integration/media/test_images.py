@@ -3,31 +3,22 @@
 import asyncio
 import contextlib
 import hashlib
+from pathlib import Path
 
 import pytest
 import pyvips
 
-from services.media.errors import MediaError
+from services.media.errors import MediaError, SlotDied, SlotsUnavailable
 from services.media.pool import Pool
 from services.media.presets import preset_set
 from tests.integration.media import pictures
 
-PRESETS = [preset.wire() for preset in preset_set("default")]
+PRESETS = preset_set("default").wire()
 
 
 @pytest.fixture
-async def pool():
-    opened = Pool(1)
-    await opened.start()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def out(tmp_path):
-    directory = tmp_path / "out"
-    directory.mkdir()
-    return directory
+def pool(one_slot):
+    return one_slot
 
 
 async def renditions(pool, source, out, presets=PRESETS, **more):
@@ -51,7 +42,7 @@ async def test_the_shipped_photo_is_turned_upright_and_stripped(pool, out):
     assert any("GPS" in field for field in stored.get_fields())
     assert pictures.PHOTO.stat().st_size < 600_000
 
-    result = await renditions(pool, pictures.PHOTO, out)
+    result = await renditions(pool, pictures.photo(out.parent), out)
     assert (result["probe"]["width"], result["probe"]["height"], result["probe"]["format"]) == (1280, 1920, "jpeg")
     sizes = {r["name"]: (r["width"], r["height"]) for r in result["renditions"]}
     assert sizes == {"w320": (213, 320), "w1280": (853, 1280)}
@@ -161,7 +152,7 @@ async def test_what_is_no_picture_of_ours_is_refused_whatever_its_name(pool, out
     source.write_bytes(content)
     error = await refused(pool, source, out)
     assert error.code == "unsupported_format"
-    assert error.message == "the content is none of JPEG, PNG, WebP, GIF, AVIF"
+    assert "taken are JPEG, PNG, WebP, GIF, AVIF" in error.message
 
 
 async def test_too_many_pixels_are_refused_by_the_header(pool, out, tmp_path):
@@ -180,14 +171,15 @@ async def test_fifty_megapixels_pass(pool, out, tmp_path):
 async def test_too_many_frames_and_too_many_bytes_are_refused(pool, out, tmp_path):
     error = await refused(pool, pictures.animation(tmp_path / "in", 101), out)
     assert (error.code, error.details) == ("too_many_frames", {"limit": 100, "found": 101})
-    error = await refused(pool, pictures.PHOTO, out, limits={"size_bytes": 1000})
+    error = await refused(pool, pictures.photo(out.parent), out, limits={"image": {"size_bytes": 1000}})
     assert error.code == "too_many_bytes"
 
 
-async def test_of_an_animation_the_first_frame_is_used(pool, out, tmp_path):
+async def test_an_animation_stays_one(pool, out, tmp_path):
     result = await renditions(pool, pictures.animation(tmp_path / "in", 5), out)
     assert result["probe"]["frames"] == 5
-    assert [(r["width"], r["height"]) for r in result["renditions"]] == [(16, 16), (16, 16)]
+    assert [(r["width"], r["height"], r["frames"]) for r in result["renditions"]] == [(16, 16, 5), (16, 16, 5)]
+    assert pyvips.Image.new_from_file(str(out / "w320.webp"), n=-1).get_n_pages() == 5
 
 
 async def test_a_rewritten_path_gives_the_new_picture(pool, out, tmp_path):
@@ -203,11 +195,48 @@ async def test_a_missing_file_is_told(pool, out, tmp_path):
 
 async def test_a_picture_that_needs_more_memory_than_a_slot_has_fails_alone(out, tmp_path):
     source = pictures.save(tmp_path / "in", pictures.noise(3000, 2500), ".avif[effort=0]")
-    small = Pool(1, data_limit_bytes=60 * 2**20)
+    small = Pool(1, data_limit_bytes=110 * 2**20)
     await small.start()
     try:
         results = await asyncio.gather(renditions(small, source, out), return_exceptions=True)
         assert getattr(results[0], "code", None) == "out_of_memory", results
-        assert (await small.run("probe", {"source": str(pictures.PHOTO)}, timeout_s=5))["frames"] == 1
+        assert (await small.run("probe", {"source": pictures.photo(tmp_path)}, timeout_s=5))["frames"] == 1
     finally:
         await small.close()
+
+
+@pytest.mark.parametrize("room_mib", [1, 8, 16])
+async def test_slots_without_room_for_any_call_keep_no_caller_waiting(out, room_mib):
+    """They are ready, and end when a call comes, before they have begun it or after."""
+    tiny = Pool(1, data_limit_bytes=room_mib * 2**20)
+
+    async def ask():
+        await tiny.start()
+        await renditions(tiny, pictures.photo(out.parent), out)
+
+    try:
+        with pytest.raises((SlotsUnavailable, SlotDied, MediaError)):
+            await asyncio.wait_for(ask(), 60)
+    finally:
+        await tiny.close()
+
+
+async def test_a_large_picture_leaves_a_slot_as_it_was(out, tmp_path):
+    """The C library keeps nothing of it: under the limit on memory, the next large one needs it all."""
+    source = pictures.save(tmp_path / "in", pictures.noise(3600, 2800), ".png[compression=0]")
+    alone = Pool(1)
+    await alone.start()
+    try:
+        await renditions(alone, pictures.photo(tmp_path), out)
+        before_kib = _data_kib(alone)
+        for _ in range(3):
+            await renditions(alone, source, out)
+        assert _data_kib(alone) - before_kib < 24 * 1024
+    finally:
+        await alone.close()
+
+
+def _data_kib(pool):
+    (pid,) = pool.pids()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))

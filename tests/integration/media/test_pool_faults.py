@@ -1,6 +1,7 @@
 """Slots that die, hang, and eat memory: who fails, how soon, and who does not notice."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from services.media.errors import DeadlineExceeded, MediaError, SlotDied, TaskFailed
-from tests.integration.media.conftest import ended, open_pool, until
+from services.media.errors import DeadlineExceeded, MediaError, PoolClosed, SlotDied, TaskFailed
+from services.media.pool import Pool
+from tests.integration.media.conftest import FAULTY, ended, open_pool, until
 
 
 async def test_a_hundred_kills_under_load_fail_nobody_but_the_victims(pool):
@@ -35,8 +37,9 @@ async def test_a_hundred_kills_under_load_fail_nobody_but_the_victims(pool):
             for _ in range(3):
                 await answered.acquire()
             if pids := pool.pids():
-                os.kill(rng.choice(pids), signal.SIGKILL)
-                kills += 1
+                with contextlib.suppress(ProcessLookupError):  # it has ended, and the pool has not heard yet
+                    os.kill(rng.choice(pids), signal.SIGKILL)
+                    kills += 1
 
     await asyncio.gather(killer(), *(client() for _ in range(6)))
     assert len(victims) <= 100
@@ -192,3 +195,44 @@ async def test_what_a_task_raises_comes_back_by_name(pool):
 
 def _is_stopped(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+ANSWER = {"id": "ID", "rss": 1}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        [], 7, ANSWER, {**ANSWER, "ok": 1}, {**ANSWER, "error": {}}, {**ANSWER, "rss": "x", "ok": {}},
+        {**ANSWER, "error": {"refusal": True, "type": "x", "message": "m", "details": {"message": 1}}},
+        {"id": "ID", "progress": ["half", "way"]}, {"id": "ID", "progress": [1]}, {"id": 0, "rss": 1, "ok": {}},
+    ],
+)  # fmt: skip
+async def test_a_slot_that_does_not_speak_the_protocol_ends_and_its_caller_is_told(message):
+    async with open_pool(1) as pool:
+        with pytest.raises(SlotDied):
+            await asyncio.wait_for(pool.run("lie", {"message": message}, timeout_s=20), 15)
+        assert (await pool.run("echo", {"value": 1}, timeout_s=5))["value"] == 1
+
+
+async def test_a_slot_cannot_have_another_process_killed_in_its_place():
+    victim = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        async with open_pool(1) as pool:
+            lie = {"ready": victim.pid, "rss": 1, "protection": {}}
+            with pytest.raises(SlotDied):
+                await asyncio.wait_for(pool.run("lie", {"message": lie}, timeout_s=20), 15)
+            assert (await pool.run("echo", {"value": 1}, timeout_s=5))["value"] == 1
+        assert victim.returncode is None
+    finally:
+        victim.kill()
+        await victim.wait()
+
+
+async def test_a_pool_that_is_closed_while_it_starts_says_so():
+    pool = Pool(1, tasks_module=FAULTY)
+    starting = asyncio.create_task(pool.start())
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(PoolClosed):
+        await asyncio.wait_for(starting, 10)

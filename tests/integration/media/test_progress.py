@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from services.media import reporting
 from services.media.errors import SlotDied
-from services.media.images import make_renditions
+from services.media.pictures.images import make_renditions
 from services.media.presets import preset_set
+from services.media.slots import reporting
 from tests.integration.media.pictures import noise, save
 
 
@@ -40,7 +40,7 @@ def test_a_picture_reports_its_probe_its_decode_and_each_rendition(tmp_path):
     photo = save(tmp_path / "photo", noise(400, 300), ".jpg")
     reporting.send_with(lambda *one: told.append(one))
     try:
-        presets = [preset.wire() for preset in preset_set("default")]
+        presets = preset_set("default").wire()
         make_renditions(photo, str(tmp_path), presets)
     finally:
         reporting.send_with(None)

@@ -11,6 +11,7 @@ from services.media.app import create_app
 from services.media.settings import MediaSettings
 from shared.runtime import bodies
 from tests.integration.http.places import Place, client_of, expect_problem, on_one_database, place
+from tests.integration.media.ingesting import jpeg
 
 __all__ = ["place"]
 LIMIT_BYTES = 2_000
@@ -29,7 +30,7 @@ async def test_an_upload_that_drips_is_cut_and_leaves_nothing(
     place: Place, client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     async def drip():
-        yield b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+        yield b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' if "form" in kind else jpeg(100)
         while True:
             await asyncio.sleep(0.01)
             yield b"x"
@@ -90,9 +91,9 @@ async def test_what_is_called_no_file_is_refused_at_once(place: Place, client: h
 @pytest.mark.parametrize("size", [LIMIT_BYTES + 1, LIMIT_BYTES + 1_000, LIMIT_BYTES + 100_000])
 async def test_what_is_too_large_is_told_with_one_limit_and_one_code(client: httpx.AsyncClient, size: int) -> None:
     async def streamed():
-        yield b"x" * size
+        yield jpeg(size)
 
-    for options in ({"content": b"x" * size}, {"content": streamed()}, {"files": {"f": ("f", b"x" * size)}}):
+    for options in ({"content": b"x" * size}, {"content": streamed()}, {"files": {"f": ("f", jpeg(size))}}):
         document = expect_problem(await client.post("/v1/media", **options), 413, "body_too_large")
         assert document["limit_bytes"] == LIMIT_BYTES < document["found_bytes"]
         assert f"the limit is {LIMIT_BYTES}" in document["detail"]
@@ -113,8 +114,8 @@ async def test_a_rendition_that_is_known_already_is_not_sent_again(
     place: Place, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     (tmp_path / "media" / "r").write_bytes(b"RIFF")
-    asset = (await client.post("/v1/media", content=b"x")).json()["id"]
-    made = [{"name": "w320", "key": "r", "format": "webp", "sha256": "ab"}]
+    asset = (await client.post("/v1/media", content=jpeg(50))).json()["id"]
+    made = [{"name": "w320", "key": "r", "format": "webp", "sha256": "ab", "size_bytes": 4}]
     await place.rows("UPDATE media_assets SET renditions = :made WHERE id = :id", made=json.dumps(made), id=asset)
     path = f"/v1/media/{asset}/renditions/w320"
     for header in ('"ab"', 'W/"ab"', '"x", "ab"', "*"):

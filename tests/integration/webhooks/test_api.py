@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.webhooks.routes import deliveries, endpoints, events
+from services.webhooks.routes import deliveries, endpoints, events, onboarding
 from shared.runtime.http import api_routes
 from tests.integration.webhooks.office import Office, open_office, prepare
 
@@ -288,12 +288,19 @@ async def test_no_tenant_sees_anothers(office: Office) -> None:
     event = await office.event()
     await office.work()
     delivery = await office.delivery(event)
+    sent = await office.ok(office.client.post(f"/v1/webhooks/endpoints/{endpoint['id']}/test"), 202)
+    await office.work()
     stranger = await office.key(tenant="other")
-    ids = {"endpoint_id": endpoint["id"], "event_id": event["id"], "delivery_id": delivery["id"]}
+    ids = {
+        "endpoint_id": endpoint["id"],
+        "event_id": event["id"],
+        "delivery_id": delivery["id"],
+        "test_id": sent["delivery"],
+    }
     before = await office.rows("SELECT * FROM webhooks_endpoints")
 
     walked = 0
-    for router in (endpoints.router, events.router, deliveries.router):
+    for router in (endpoints.router, events.router, deliveries.router, onboarding.router):
         for path, route in api_routes(router):
             for method in sorted(route.methods or ()):
                 url = "/v1" + path.format(**ids)
@@ -304,7 +311,7 @@ async def test_no_tenant_sees_anothers(office: Office) -> None:
                     walked += 1
                 elif method == "GET":
                     assert response.json()["items"] == [], path
-    assert walked == 10
+    assert walked == 12
     for params in ({"endpoint_id": endpoint["id"]}, {"event_id": event["id"]}):
         assert (await office.ok(office.client.get(DELIVERIES, params=params, headers=stranger)))["items"] == []
     assert (await office.ok(office.client.post(EVENTS, json={"type": "a.b", "data": {}}, headers=stranger), 202)) | {
@@ -327,3 +334,27 @@ async def test_the_app_is_ready_and_describes_itself(office: Office) -> None:
     document = await office.ok(office.client.get("/openapi.json"))
     posted = document["paths"][EVENTS]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(posted["required"]) == {"type", "data"}
+
+
+async def test_a_page_of_deliveries_of_another_tenant_is_empty_and_has_no_cursor(office: Office) -> None:
+    endpoint = await office.endpoint()
+    event = await office.event()
+    for _ in range(12):  # more than one page looks at
+        await office.event()
+    office.client.headers.update(await office.key(tenant="globex"))
+    for params in ({"endpoint_id": endpoint["id"]}, {"event_id": event["id"]}):
+        page = await office.ok(office.client.get("/v1/webhooks/deliveries", params={**params, "limit": 1}))
+        assert page == {"items": [], "next_cursor": None}
+
+
+async def test_a_new_way_to_reach_an_endpoint_is_a_fresh_start(office: Office) -> None:
+    endpoint = await office.endpoint(retry_schedule_s=[])
+    path = f"/v1/webhooks/endpoints/{endpoint['id']}"
+    office.receiver.reply(500)
+    await office.event()
+    await office.work()
+    assert (await office.ok(office.client.get(path)))["health"]["failures_in_a_row"] == 1
+    await office.ok(office.client.patch(path, json={"description": "as it was"}))
+    assert (await office.ok(office.client.get(path)))["health"]["failures_in_a_row"] == 1
+    await office.ok(office.client.patch(path, json={"oauth2": None}))
+    assert (await office.ok(office.client.get(path)))["health"]["failures_in_a_row"] == 0

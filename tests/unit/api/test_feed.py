@@ -19,7 +19,6 @@ from services.api.feed import (
     retry_after_s,
 )
 from services.api.store_sync import Position
-from services.api.sync import TICK_US, is_due
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -102,11 +101,3 @@ def test_a_list_is_asked_for_from_its_beginning_and_a_log_from_its_end() -> None
 )  # fmt: skip
 def test_retry_after_is_bounded(value: str | None, seconds: float | None) -> None:
     assert retry_after_s(value, NOW) == seconds
-
-
-def test_the_interval_takes_its_share_of_the_ticks() -> None:
-    ticks = [tick * TICK_US for tick in range(2_000_000, 2_000_096)]
-    assert sum(is_due(tick, 900) for tick in ticks) == 96
-    assert sum(is_due(tick, 3600) for tick in ticks) == 24
-    assert sum(is_due(tick, 86_400) for tick in ticks) == 1
-    assert is_due(ticks[0] + 1, 86_400), "what a person starts"

@@ -38,6 +38,21 @@ def lane(**changes):
             {"kind": "rate", "lane": "x", "next_at": NOW_US + 9},
         ),
         (lane(policy=LanePolicy(rate_per_s=1), tat=NOW_US), {"kind": "line", "behind": 0}),
+        (
+            lane(held_until=NOW_US + 9, held_why="circuit_open", head="job_a"),
+            {"kind": "held", "lane": "x", "why": "circuit_open", "until": NOW_US + 9},
+        ),
+        (lane(held_until=NOW_US), {"kind": "line", "behind": 0}),
+        (lane(ceiling=1, under_way=1), {"kind": "lane", "lane": "x", "under_way": 1, "limit": 1}),
+        (
+            lane(group=LaneFacts("g", LanePolicy(), held_until=NOW_US + 9, held_why="circuit_open")),
+            {"kind": "held", "lane": "g", "why": "circuit_open", "until": NOW_US + 9},
+        ),
+        (
+            lane(group=LaneFacts("g", LanePolicy(concurrency=1), under_way=1)),
+            {"kind": "lane", "lane": "g", "under_way": 1, "limit": 1},
+        ),
+        (lane(group=LaneFacts("g", LanePolicy(), paused_at=7)), {"kind": "paused", "what": "lane", "since": 7}),
         (replace(READY, capacity=0, ahead=3), {"kind": "no_worker"}),
         (replace(READY, state="dispatched", capacity=0), {"kind": "no_worker"}),
         (replace(READY, state="dispatched"), {"kind": "window"}),

@@ -156,3 +156,148 @@ def test_a_lane_that_nobody_waited_for_is_looked_at_once_when_it_is_found_full()
     assert made.admit(one(3), NOW_US)
     assert not made.admit(one(4), NOW_US)
     assert made.unlooked(100) == [], "looked at when the pass began"
+
+
+def test_a_held_lane_starts_nothing_before_its_instant():
+    made = Lanes({})
+    made.note(LANE, Row(None, paused=False, tat=0, held_until=NOW_US + 5))
+    assert not made.admit(one(), NOW_US)
+    assert made.late == {LANE: NOW_US + 5}
+    assert made.open_late(NOW_US + 5) == [LANE]
+    assert made.admit(one(), NOW_US + 5)
+
+
+@pytest.mark.parametrize(("limit", "ceiling", "room"), [(None, 2, 2), (5, 2, 2), (2, 5, 2)])
+def test_a_ceiling_is_below_the_limit_or_is_none(limit, ceiling, room):
+    made = Lanes({})
+    made.note(LANE, Row(LanePolicy(concurrency=limit), paused=False, tat=0, ceiling=ceiling))
+    assert sum(made.admit(one(number), NOW_US) for number in range(9)) == room
+
+
+GROUPED = LanePolicy(concurrency=3, ordered=True, grouped=True)
+
+
+def in_group(*names, row=None):
+    made = Lanes({"work": GROUPED})
+    made.note(("t", "g"), row)
+    for name in names:
+        made.note(("t", name), None)
+    return made
+
+
+def start(made, number, lane, now_us=NOW_US):
+    """As the chooser does: a head is looked up, then admitted."""
+    job = one(number, lane)
+    if not made.admit(job, now_us) and job.lane_id in made.headless:
+        made.headless.clear()
+        made.set_head(job.lane_id, job.id)
+        return made.admit(job, now_us)
+    return job.id in made._owner
+
+
+@pytest.mark.parametrize(
+    ("row", "at_once"),
+    [
+        (None, 3),
+        (Row(LanePolicy(concurrency=1), paused=False, tat=0), 1),
+        (Row(None, paused=False, tat=0, ceiling=2), 2),
+        (Row(None, paused=True, tat=0), 0),
+        (Row(None, paused=False, tat=0, held_until=NOW_US + 1), 0),
+        (Row(LanePolicy(rate_per_s=1, burst=2), paused=False, tat=0), 2),
+    ],
+)
+def test_a_groups_row_bounds_the_lanes_in_it_together(row, at_once):
+    names = [f"g:{number}" for number in range(5)]
+    made = in_group(*names, row=row)
+    assert sum(start(made, number, name) for number, name in enumerate(names)) == at_once
+    if row is not None and row.policy is not None and row.policy.rate_per_s:
+        ((name, tat),) = made.spent()
+        assert (name, tat) == (("t", "g"), NOW_US + 2 * SECOND_US)
+
+
+def test_a_stuck_lane_of_a_group_leaves_the_others_their_turn():
+    made = in_group("g:a", "g:b")
+    assert start(made, 1, "g:a")
+    assert not start(made, 2, "g:a"), "one at a time, in order"
+    assert start(made, 3, "g:b")
+
+
+def test_whoever_orders_a_group_orders_each_lane_in_it_by_itself():
+    made = Lanes({"t": LanePolicy(concurrency=5, grouped=True)})
+    for name in ("g", "g:a", "g:b"):
+        made.note(
+            ("x", name), Row(LanePolicy(concurrency=5, ordered=True), paused=False, tat=0) if name == "g" else None
+        )
+    assert [made.lane(("x", name), "t").policy.ordered for name in ("g:a", "g:b")] == [True, True]
+    assert made.lane(("x", "g:a"), "t").limit == 1
+    assert made.lane(("y", "g:a"), "t").policy.ordered is False
+
+
+def test_what_is_not_grouped_stands_alone():
+    made = Lanes({"work": LanePolicy(concurrency=1)})
+    made.note(("t", "g"), Row(None, paused=True, tat=0))
+    made.note(("t", "g:a"), None)
+    assert made.admit(one(1, "g:a"), NOW_US)
+
+
+class Grouped:
+    """A group's lanes with a job each, served as the chooser does; those of `stuck` have nothing that may start."""
+
+    def __init__(self, count, policy, stuck=frozenset()):
+        self.names = [f"g:{number}" for number in range(count)]
+        self.made = in_group(*self.names, row=Row(policy, paused=False, tat=0))
+        self.waiting = dict(enumerate(self.names))
+        self.stuck = {("t", self.names[number]) for number in stuck if number < count}
+        self.blocked, self.running = set(), []
+
+    def serve(self, now_us):
+        """One pass: true when another one at the same instant may bring more."""
+        self.blocked -= {*self.made.open_late(now_us), *self.made.let_in(now_us)}
+        for number, name in list(self.waiting.items()):
+            lane = ("t", name)
+            if lane in self.blocked:
+                continue
+            if lane not in self.stuck and start(self.made, number, name, now_us):
+                self.running.append(one(number).id)
+                del self.waiting[number]
+            else:
+                self.made.admit(one(number, name), now_us)
+                self.made.headless.clear()  # its head is not due: what may start it is another lane's matter
+                self.blocked.add(lane)
+        return self.made.may_let_in(now_us)
+
+    @property
+    def served(self):
+        return not [name for name in self.waiting.values() if ("t", name) not in self.stuck]
+
+
+@given(st.integers(1, 200), st.integers(1, 5), st.sets(st.integers(0, 199)), st.randoms())
+def test_every_lane_of_a_full_group_gets_its_turn(count, limit, stuck, rng):
+    """Whoever was held back is let in by an end, and nothing waits for an end that nobody looks for."""
+    grouped = Grouped(count, LanePolicy(concurrency=limit), stuck)
+    while True:
+        while grouped.serve(NOW_US):
+            pass
+        assert len(grouped.running) <= limit
+        if grouped.served:
+            break
+        assert grouped.running, "somebody waits, and nothing will wake it"
+        assert set(grouped.running) <= set(grouped.made.watched(10_000))
+        ended = grouped.running.pop(rng.randrange(len(grouped.running)))
+        grouped.blocked -= grouped.made.ended([ended])
+
+
+@given(st.integers(1, 200), st.integers(1, 5), st.sets(st.integers(0, 199)))
+def test_every_lane_of_a_group_with_a_rate_gets_its_turn(count, burst, stuck):
+    """The group's next token is waited for once, not by each of its lanes."""
+    grouped, now_us = Grouped(count, LanePolicy(rate_per_s=1, burst=burst), stuck), NOW_US
+    while True:
+        before = len(grouped.running)
+        while grouped.serve(now_us):
+            pass
+        assert len(grouped.running) - before <= burst
+        if grouped.served:
+            break
+        assert len(grouped.made.late) <= 1
+        assert grouped.made.late, "somebody waits, and no instant will wake it"
+        now_us = min(grouped.made.late.values())

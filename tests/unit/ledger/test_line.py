@@ -201,3 +201,38 @@ def test_whoever_moves_is_served_once_at_the_new_place(given_jobs, moves, data):
         served += part
     assert sorted(job.id for job in served) == sorted(job.id for job in given_jobs)
     assert len(line) == 0
+
+
+def test_flows_that_stand_still_make_room_and_come_back(monkeypatch):
+    """However many lanes stand still, whoever comes is served; and each of them is, once it opens, without a walk."""
+    monkeypatch.setattr(module, "FLOWS_MOST", 10)
+    standing = [candidate(number, lane=f"held-{number}") for number in range(40)]
+    line, ledger = Line(), Ledger(standing)
+    for job in standing:
+        line.block(job.lane_id)
+    ledger.walk(line)
+    assert line.flows <= 10
+    line.offer(standing)
+    fresh = [candidate(100 + number, tenant="other", lane=f"x-{number}") for number in range(20)]
+    ledger.jobs |= set(fresh)
+    served = []
+    for job in fresh:
+        line.offer([job])
+        served += ledger.serve(line, 5)
+    assert served == fresh
+    for job in standing:
+        line.unblock(job.lane_id)
+        assert ledger.serve(line, 5) == [job]
+    assert (line.is_empty, len(line), line.flows) == (True, 0, 0)
+
+
+def test_what_is_being_served_is_not_thrown_out(monkeypatch):
+    monkeypatch.setattr(module, "FLOWS_MOST", 3)
+    given_jobs = [candidate(number, tenant=f"t{number}") for number in range(9)]
+    line, ledger = Line(), Ledger(given_jobs)
+    served = []
+    while ledger.jobs:
+        ledger.walk(line)
+        assert line.flows <= 3
+        served += ledger.serve(line, 4)
+    assert sorted(served) == given_jobs

@@ -51,8 +51,7 @@ def test_the_pace_is_kept_and_the_last_value_arrives(steps: list[Step]) -> None:
             tried[KEYS.index(key)].append(now_s)
             if works:
                 written[KEYS.index(key)].append((now_s, report.at))
-            else:
-                throttle.give_back(key, report)
+                throttle.written(key, report)
 
     for number, (pause_s, who, works) in enumerate(steps):
         now_s += pause_s
@@ -75,8 +74,9 @@ def test_the_first_report_goes_at_once_and_an_ended_attempt_leaves_nothing() -> 
     assert throttle.due(5.0) == [(KEYS[0], Report(0.1, "", 1))]
     throttle.put(KEYS[0], Report(0.2, "", 2))
     assert throttle.due(5.1) == []
+    throttle.written(KEYS[0], Report(0.1, "", 1))  # the newer one still waits
     assert throttle.next_s() == 5.0 + PACE_S
     assert throttle.forget(KEYS[0]) == Report(0.2, "", 2)
     assert (len(throttle), throttle.next_s()) == (0, None)
-    throttle.give_back(KEYS[0], Report(0.1, "", 1))  # a write that failed after its attempt's end
+    throttle.written(KEYS[0], Report(0.2, "", 2))  # after its attempt's end
     assert len(throttle) == 0

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from services.media.errors import MediaError
-from services.media.limits import ImageLimits
+from services.media.limits import ImageLimits, Limits
 
 
 def test_what_is_exactly_at_the_limit_passes():
@@ -35,3 +37,10 @@ def test_a_refusal_names_the_limit_its_value_and_what_was_found(width, height, f
 def test_a_large_file_is_refused_by_its_size():
     with pytest.raises(MediaError, match=r"the file has 33\.0 MiB; the limit is 32 MiB"):
         ImageLimits().check_size(33 * 2**20)
+
+
+def test_limits_survive_the_trip_to_a_slot():
+    own = Limits(image=ImageLimits(size_bytes=1, pixels=2, frames=3, output_pixels=4))
+    assert Limits.parse(json.loads(json.dumps(own.wire()))) == own
+    assert Limits.parse({}) == Limits()
+    assert Limits.parse({"image": {"frames": 7}}).image == ImageLimits(frames=7)

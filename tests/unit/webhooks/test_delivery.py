@@ -1,5 +1,7 @@
 """What an answer means for its delivery, and what is kept of it."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -15,6 +17,8 @@ from services.webhooks.delivery import (
     reason_of,
     usable,
 )
+from services.webhooks.destinations.redis_stream import RedisStreamConfig
+from services.webhooks.destinations.s3 import S3Config
 from services.webhooks.retry import policy_of
 from services.webhooks.targets import Target
 from shared.runtime.addresses import AddressPolicy
@@ -29,7 +33,7 @@ def target(
     *,
     enabled: bool = True,
 ) -> Target:
-    return Target("ep_1", "acme", url, 5.0, policy_of((1.0, 2.0)), enabled, secrets=("new", "old"), previous_until=100)
+    return Target("ep_1", "acme", url, 5.0, policy_of((1.0, 2.0)), enabled, secrets=(("new", None), ("old", 100)))
 
 
 def judged(answer: Answer, *, attempt: int = 1, last: bool = False, url: str = "https://example.com/") -> Exception:
@@ -67,6 +71,19 @@ def test_only_an_address_that_is_refused_for_itself_ends_at_once() -> None:
     assert isinstance(judged(answer, url="http://10.0.0.1/"), EgressForbidden)
     assert isinstance(judged(answer, url="http://localhost/"), EgressForbidden)
     assert isinstance(judged(answer, url="http://rebinding.example/"), DeliveryFailed)
+
+
+@pytest.mark.parametrize(
+    ("host", "ends"),
+    [("10.0.0.1", EgressForbidden), ("[fd00:ec2::254]", EgressForbidden), ("rebinding.example", DeliveryFailed)],
+)
+def test_the_host_of_a_stream_or_a_bucket_is_judged_and_not_how_it_is_shown(host: str, ends: type) -> None:
+    answer = Answer(None, "egress", "refused", 0.1)
+    stream = RedisStreamConfig(url=f"redis://{host}:6390/1", stream="mine")
+    bucket = S3Config(bucket="mine", access_key_id="k", secret_access_key="s", endpoint=f"http://{host}")
+    for kind, config, url in (("redis_stream", stream, f"redis://{host}"), ("s3", bucket, "s3://mine/")):
+        to = replace(target(url), kind=kind, config=config)
+        assert isinstance(failure(to, answer, POLICY, attempt=1, last=False, wish_s=None), ends)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.webhooks.patterns import TYPE_MAX_CHARS, Matcher, is_event_type, is_pattern, matches
+from services.webhooks.patterns import OPERATIONAL, TYPE_MAX_CHARS, Matcher, is_event_type, is_pattern, matches
 
 segment = st.text("ab1_-", min_size=1, max_size=2)
 event_types = st.lists(segment, min_size=1, max_size=4).map(".".join)
@@ -57,3 +57,10 @@ def test_a_matcher_says_what_each_pattern_says_in_order(subscribed: list[list[st
 
 def test_a_type_may_be_as_long_as_the_bound() -> None:
     assert is_event_type("a" * TYPE_MAX_CHARS)
+
+
+@given(st.sampled_from(sorted(OPERATIONAL)))
+def test_operational_events_are_for_who_asked_by_name(event_type):
+    pairs = [(["*"], "all"), ([event_type], "exact"), ([event_type.split(".")[0] + ".*"], "below"), (["other.*"], "no")]
+    assert Matcher(pairs).of(event_type) == ["exact", "below"]
+    assert [value for (patterns, value) in pairs if matches(patterns[0], event_type)] == ["exact", "below"]

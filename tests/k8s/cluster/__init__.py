@@ -1,0 +1,1 @@
+"""Tests on a real cluster: they take KUBECONFIG, and skip with a reason without it."""
