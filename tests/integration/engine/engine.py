@@ -39,7 +39,9 @@ from shared.transport.pump import Pump
 
 QUEUE = "lab"
 WAIT_S = 20.0  # of anything; an idle machine needs milliseconds
-RECONCILE_S = 5.0  # what is told reaches the relay long before it would look by itself
+RECONCILE_S = (
+    60.0  # here: what is told reaches the relay, or the test has waited too long before the relay looks by itself
+)
 
 
 class Do(Command):
@@ -182,8 +184,10 @@ class Engine:
             return [dict(row) for row in (await connection.execute(text(query), values)).mappings()]
 
     async def change(self, statement: str, **values: Any) -> None:
+        """Behind everybody's back; then the relay is told to look again at everything."""
         async with self.database.begin() as connection:
             await connection.execute(text(statement), values)
+        self.resources.waker.changed(QUEUE)
 
     async def close(self) -> None:
         self.stop.set()

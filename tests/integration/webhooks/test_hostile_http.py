@@ -34,9 +34,10 @@ async def sent(sender: Sender, talk: Talk, *, timeout_s: float = 5.0, body: byte
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
+    """Of an idle machine: a busy one may take four times as long, and what is not cut off goes on for ever."""
     began = time.monotonic()
     yield
-    assert time.monotonic() - began < seconds
+    assert time.monotonic() - began < 4 * seconds
 
 
 def drips(pieces: bytes, every_s: float = 0.01) -> Talk:
