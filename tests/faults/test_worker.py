@@ -79,7 +79,7 @@ async def test_a_stopped_worker_writes_nothing_after_its_lease(rig: Rig) -> None
     await rig.enqueue(*(Sleep(seconds=1.5) for _ in range(40)))
     await rig.until_running(30)
     stopped = rig.active("state-1")
-    stopped_us = rig.kill(stopped, signal.SIGSTOP)
+    stopped_us = await rig.halt(stopped)
     try:
         await rig.until_buried(1)
     finally:
@@ -101,7 +101,7 @@ async def test_a_stopped_worker_keeps_its_place_from_nobody(rig: Rig) -> None:
     await rig.enqueue(*(Sleep(seconds=1.5) for _ in range(20)))
     await rig.until_running(15)
     stopped = rig.active()
-    stopped_us = rig.kill(stopped, signal.SIGSTOP)
+    stopped_us = await rig.halt(stopped)
     try:
         await rig.enqueue(*LOAD)
         states = await rig.settled()
