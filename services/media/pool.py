@@ -205,26 +205,32 @@ class Pool:
     async def _tend(self, place: int) -> None:
         """Keep one slot alive for as long as the pool is open."""
         while self._open:
-            seat = Seat(self._launcher, self._on_answer)
             try:
-                await seat.open(self._start_timeout_s)
+                failed = await self._live(place)
             except Exception as error:  # whatever it is, the slot is tried again, ever more slowly
                 self._note_failed_start(error)
+                failed = True
+            if failed:
                 await self._back_off()
-                continue
-            self._rota.seats[place] = seat
-            self._changed.set()
-            self._rota.fill()
-            since = asyncio.get_running_loop().time()
-            await asyncio.wait({seat.gone})  # not a bare await: cancelling this task must not cancel the future
-            del self._rota.seats[place]
-            lived_s = asyncio.get_running_loop().time() - since
-            ran_nothing = not await self._settle(seat) and not seat.answered and not seat.killed
-            if lived_s > BACKOFF_MAX_S:
-                self._start_failures = 0
-            elif ran_nothing:  # never after a call: a crashing task must not slow its neighbours down
-                self._note_failed_start(None)
-                await self._back_off()
+
+    async def _live(self, place: int) -> bool:
+        """One slot from its start until what its end leaves is settled; whether it was of no use."""
+        seat = Seat(self._launcher, self._on_answer)
+        await seat.open(self._start_timeout_s)
+        self._rota.seats[place] = seat
+        self._changed.set()
+        self._rota.fill()
+        since = asyncio.get_running_loop().time()
+        await asyncio.wait({seat.gone})  # not a bare await: cancelling this task must not cancel the future
+        del self._rota.seats[place]
+        lived_s = asyncio.get_running_loop().time() - since
+        ran_nothing = not await self._settle(seat) and not seat.answered and not seat.killed
+        if lived_s > BACKOFF_MAX_S:
+            self._start_failures = 0
+        elif ran_nothing:  # never after a call: a crashing task must not slow its neighbours down
+            self._note_failed_start(None)
+            return True
+        return False
 
     async def _settle(self, seat: Seat) -> bool:
         """Give back what the dead slot had not begun, and tell the caller whose call it was; true if there is one."""

@@ -94,9 +94,9 @@ def reloaded(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A role that writes a line when it starts and one when it is told to end."""
     (tmp_path / "role.py").write_text(
         "import signal, sys, pathlib, time\n"
-        "log = pathlib.Path('log').open('a', buffering=1)\n"
-        "log.write('up\\n')\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (log.write('down\\n'), sys.exit(0)))\n"
+        "def say(word): pathlib.Path('log').open('a').write(word + '\\n')\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (say('down'), sys.exit(0)))\n"
+        "say('up')\n"
         "while True: time.sleep(0.05)\n"
     )
     command = [sys.executable, str(_COMPONENTS / "dev-sync" / "reload.py"), sys.executable, "role.py"]

@@ -52,7 +52,7 @@ class Seat:
         self._memory = -1
 
     async def open(self, within_s: float) -> None:
-        """Wait for the child's `ready`. Raises OSError; the seat is closed then."""
+        """Wait for the child's `ready`. Raises OSError, also when it has ended since; the seat is closed then."""
         opened = False
         try:
             self._launch()
@@ -65,7 +65,7 @@ class Seat:
                 self.close()
         if self.refusal:
             raise PermissionError(self.refusal)
-        if not self.ready.done():
+        if not opened:
             raise ConnectionResetError(f"the slot ended early, or was not ready within {within_s} s")
 
     def accepts(self, depth: int = DEPTH) -> bool:

@@ -13,6 +13,8 @@ import uvloop
 
 from services.media.errors import PoolClosed, PoolFull, SlotDied, SlotsUnavailable
 from services.media.pool import Pool
+from services.media.slots import wire
+from services.media.slots.seat import Seat
 from tests.integration.media.conftest import FAULTY, ended, open_pool, until
 
 # The pool lives in a forked, daemonic child of a process with threads, as under Taskiq's launcher.
@@ -165,3 +167,25 @@ def test_it_works_under_uvloop_too():
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+class Short:
+    """Launches slots that are ready and have ended."""
+
+    def __init__(self, pid):
+        self._pid = pid
+
+    def launch(self, channels):
+        channels.answers.sendall(wire.encode({"ready": self._pid, "rss": 1, "protection": {}}))
+
+    def forget(self, pid):
+        assert pid == self._pid
+
+
+async def test_a_slot_that_has_ended_when_its_readiness_is_read_was_never_ready():
+    ended = await asyncio.create_subprocess_exec("true")
+    seat = Seat(Short(ended.pid), lambda: None)
+    with pytest.raises(ConnectionResetError, match="ended early"):
+        await seat.open(20)
+    assert seat.gone.done()
+    await ended.wait()
