@@ -10,7 +10,7 @@ from typing import Literal
 
 from shared.kernel.clock import after_us
 from shared.ledger.output import Chunk
-from shared.ledger.progress import Key, Report
+from shared.ledger.progress import Key, Report, storable
 
 State = Literal["ready", "dispatched", "running", "completed", "dead", "cancelled"]
 Outcome = Literal["completed", "failed", "timed_out", "crashed", "lost", "released", "cancelled"]
@@ -60,12 +60,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt did not complete. `trace` is shown with the attempt only."""
+    """Why an attempt did not complete. `trace` is shown with the attempt only.
+
+    Both are words of somebody else's: what no database holds is taken out of them, for the end itself must be written.
+    """
 
     type: str
     message: str
     fingerprint: str = ""
     trace: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", storable(self.message))
+        if self.trace is not None:
+            object.__setattr__(self, "trace", storable(self.trace))
 
 
 @dataclass(frozen=True, slots=True)

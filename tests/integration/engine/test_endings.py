@@ -198,7 +198,22 @@ async def test_an_error_of_any_words_ends_its_own_job_only(engine: Engine, words
     await engine.start()
     rows = await engine.ended(*ids)
     assert [row["state"] for row in rows] == ["completed"] * 3 + ["dead"] + ["completed"] * 6
-    assert rows[3]["error_type"] in {"LookupError", "unrecordable"}
+    assert rows[3]["error_type"] == "LookupError"
+
+
+@pytest.mark.parametrize("words", ["a nul \x00 byte", "half a character \ud800"])
+async def test_an_error_whose_words_cannot_be_kept_is_tried_again_like_any_other(engine: Engine, words: str) -> None:
+    async def recovers(_: Again, attempt: ThisAttempt) -> None:
+        if attempt.number == 1:
+            raise LookupError(words)
+
+    engine.handle(Again, recovers)
+    row = await engine.run(Again())
+    assert (row["state"], row["attempt"]) == ("completed", 2)
+    failed, _ = await engine.attempts(row["id"])
+    assert (failed["outcome"], failed["error_type"]) == ("failed", "LookupError")
+    assert failed["error_message"].startswith(words[:5])
+    assert "recovers" in failed["error_trace"]
 
 
 async def test_a_retry_starts_when_it_is_due(engine: Engine) -> None:
