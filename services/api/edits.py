@@ -5,6 +5,7 @@ what a class checks beyond its schema, its own validators, is the worker's to re
 ignores members that a newer sender may have added: here a misspelt one is told.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,15 +26,15 @@ ERRORS_MOST = 50
 
 async def checked_args(connection: Connection, task: str, args: dict[str, Any]) -> str:
     """As the ledger keeps them. Raises BadInput with a pointer to each thing that is wrong, Conflict, TooLarge."""
-    kind = ALL.get(task)
+    plain, kind = _plain(args), ALL.get(task)
     if kind is not None:
-        packed, errors = _by_class(kind, args)
+        packed, errors = _by_class(kind, args, plain)
     else:
         served = (await served_tasks(connection, [task])).get(task)
         if served is None:
             words = f"nobody here knows the task {task}, and no worker has served it: its arguments cannot be checked"
             raise Conflict(words, task=task)
-        packed, errors = orjson.dumps(args).decode(), _by_schema(task, served.args_schema, args)
+        packed, errors = plain.decode(), _by_schema(task, served.args_schema, args)
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         words = f"body {errors[0]['pointer']}: {errors[0]['message']}{more}"
@@ -43,12 +44,22 @@ async def checked_args(connection: Connection, task: str, args: dict[str, Any]) 
     return packed
 
 
-def _by_class(kind: type[Command], args: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+def _plain(args: dict[str, Any]) -> bytes:
+    """Their JSON. Raises BadInput for what a body can say and the ledger's JSON cannot: see the words."""
+    try:
+        json.dumps(args, allow_nan=False)  # orjson writes an infinity as null
+        return orjson.dumps(args)
+    except (TypeError, ValueError) as wrong:
+        words = f"arguments are JSON without infinities, integers above 64 bits and halves of characters: {wrong}"
+        raise BadInput(words, pointer="/args") from None
+
+
+def _by_class(kind: type[Command], args: dict[str, Any], plain: bytes) -> tuple[str, list[dict[str, Any]]]:
     """How it would be kept, and what is wrong with it."""
     errors = list(_unknown(kind.task, kind.model_fields, args))
     packed = ""
     try:
-        packed = kind.model_validate_json(orjson.dumps(args)).model_dump_json()
+        packed = kind.model_validate_json(plain).model_dump_json()
     except ValidationError as wrong:
         errors += [_error([*item["loc"]], item["msg"]) for item in wrong.errors()]
     return packed, errors

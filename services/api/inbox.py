@@ -112,6 +112,8 @@ async def retry_batches(resources: Resources, tenant: str, matching: Matching, *
 async def _edit(tx: Tx, tenant: str, ids: Sequence[str], args: dict[str, Any]) -> dict[str, Any]:
     """Give those that are dead other arguments; what the record keeps of it."""
     before = await edit_dead(tx, tenant, ids, lambda task: checked_args(tx, task, args))
+    if not before:  # nothing was edited, and nobody has looked at the arguments
+        return {}
     kept = {
         job_id: orjson.loads(old) if len(old) <= ARGS_KEPT_BYTES else f"{len(old)} characters"
         for job_id, old in before.items()

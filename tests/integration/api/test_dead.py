@@ -169,6 +169,25 @@ async def test_arguments_that_the_command_does_not_take_change_nothing(
     assert (await client.get("/v1/actions")).json()["items"] == []
 
 
+@pytest.mark.parametrize("value", [str(2**70), "1" + "0" * 400, "1e400", r'"\ud800"', r'{"\ud800": 1}'])
+async def test_arguments_that_the_ledger_cannot_hold_are_refused(
+    place: Place, client: httpx.AsyncClient, value: str
+) -> None:
+    dead, waiting = await make(place, 2)
+    await place.end([dead])
+    args = f'{{"user_id": "user_2", "email": "eve@example.com", "name": {value}}}'
+    for path, body in (
+        (f"/v1/jobs/{dead}/retry", f'{{"args": {args}}}'),
+        ("/v1/dead/retry", f'{{"ids": ["{dead}"], "args": {args}}}'),
+    ):
+        answer = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert expect_problem(answer, 422, "invalid")["errors"][0]["pointer"] == "/args"
+    body = f'{{"ids": ["{waiting}"], "args": {args}}}'
+    answer = await client.post("/v1/dead/retry", content=body, headers={"Content-Type": "application/json"})
+    assert answer.json()["not_dead"] == [waiting]
+    assert (await place.rows("SELECT state FROM job WHERE id = :id", id=dead))[0]["state"] == "dead"
+
+
 @durable(task="shop.receipt", queue="api")
 async def receipt(order: int, email: Annotated[str, Field(max_length=20)], due: datetime | None = None) -> None: ...
 
