@@ -8,12 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from holdfast import media, schedules, show, webhooks
-from holdfast.client import Refused, connect
+from holdfast.client import Refused, connect, segment
 from holdfast.doctor import doctor
 from holdfast.json_option import json_object
 from holdfast.lanes import lanes, queues
@@ -287,9 +286,7 @@ def dead_discard(ids: Ids = None, group: Group = None, task: Task = None, *, as_
 
 def _segment(job_id: str) -> str:
     """An id as one part of a path, whatever was typed."""
-    if not job_id.strip():
-        raise Misconfigured("a job's id is needed: `holdfast jobs list` shows them")
-    return quote(job_id, safe="")
+    return segment(job_id, "a job's id is needed: `holdfast jobs list` shows them")
 
 
 def _chosen(ids: list[str] | None, group: str | None, task: str | None) -> dict[str, Any]:

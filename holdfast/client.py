@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -64,12 +65,23 @@ class Client:
 
     def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, **options)
+            request = self._http.build_request(method, path, **options)
+        except ValueError as wrong:  # NaN and infinities, of a number that was typed or of somebody's JSON
+            raise Misconfigured(f"JSON cannot say what was given: {wrong}") from None
+        try:
+            answer = self._http.send(request)
         except httpx.HTTPError as error:
             raise Misconfigured(f"{self._http.base_url} does not answer: {error}") from None
         if answer.status_code >= httpx.codes.BAD_REQUEST:
             raise Refused(_problem(answer))
         return answer
+
+
+def segment(text: str, needed: str) -> str:
+    """What was typed as one part of a path. Raises Misconfigured, with what is needed, when it can be none."""
+    if not text.strip() or text in (".", ".."):  # clients resolve those
+        raise Misconfigured(needed)
+    return quote(text, safe="")
 
 
 def connect() -> Client:

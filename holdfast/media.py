@@ -9,13 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from holdfast import show
-from holdfast.client import Client, connect
+from holdfast.client import Client, connect, segment
 from holdfast.json_option import json_object
 from holdfast.show import Json
 from holdfast.watch import events_of, watch
@@ -180,6 +179,5 @@ def _shown(asset: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _path(asset_id: str) -> str:
-    if not asset_id.strip():
-        raise Misconfigured("an asset's id is needed: `holdfast media list` shows them")
-    return f"/v1/media/{quote(asset_id, safe='')}"
+    part = segment(asset_id, "an asset's id is needed: `holdfast media list` shows them")
+    return f"/v1/media/{part}"

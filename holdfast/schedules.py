@@ -1,14 +1,12 @@
 """`holdfast schedules`: what runs by itself, when it last did and will next; pause, resume, run one now."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from holdfast import show
-from holdfast.client import connect
+from holdfast.client import connect, segment
 from holdfast.show import Json
-from shared.kernel.errors import Misconfigured
 
 app = typer.Typer(no_args_is_help=True, help="Schedules: what runs by itself; pause, resume, run one now.")
 ScheduleId = Annotated[str, typer.Argument(help="as `schedules list` shows it")]
@@ -64,9 +62,8 @@ def run(schedule_id: ScheduleId, *, as_json: Json = False) -> None:
 
 
 def _path(schedule_id: str, verb: str = "") -> str:
-    if not schedule_id.strip():
-        raise Misconfigured("a schedule's id is needed: `holdfast schedules list` shows them")
-    return f"/v1/schedules/{quote(schedule_id, safe='')}{verb}"
+    part = segment(schedule_id, "a schedule's id is needed: `holdfast schedules list` shows them")
+    return f"/v1/schedules/{part}{verb}"
 
 
 def _told(answer: Any, *, as_json: bool) -> None:

@@ -163,6 +163,29 @@ def test_dead_letters_are_named_in_one_way(cli: Run, command: str, words: tuple[
     assert "exactly one" in said.sentence
 
 
+@pytest.mark.parametrize("words", [("jobs", "show"), ("dead", "show"), ("schedules", "show"), ("media", "show")])
+@pytest.mark.parametrize("given", [".", "..", " "])
+def test_what_no_path_can_name_is_one_sentence(cli: Run, words: tuple[str, ...], given: str) -> None:
+    said = cli(*words, given)
+    assert said.code == 2
+    assert "id is needed" in said.sentence
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("jobs", "retry", NOBODY, "--args", '{"amount": NaN}'),
+        ("dead", "retry", NOBODY, "--args", '{"amount": 1e400}'),
+        ("lanes", "set", "api", "cli", "--rate", "nan"),
+        ("webhooks", "send", "cli.odd.v1", "--data", '{"amount": -Infinity}'),
+    ],
+)
+def test_a_number_that_no_json_holds_is_one_sentence(cli: Run, words: tuple[str, ...]) -> None:
+    said = cli(*words)
+    assert said.code == 2
+    assert said.sentence.startswith("holdfast: JSON cannot say what was given")
+
+
 def test_migrate(cli: Run) -> None:
     versions = {
         "ledger": f"{LEDGER.newest:04d}",
