@@ -1,5 +1,6 @@
 """`holdfast schedules`: what runs by itself, when it last did and will next; pause, resume, run one now."""
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,7 @@ def show_one(schedule_id: ScheduleId, *, as_json: Json = False) -> None:
         show.as_json(found)
         return
     last = found.pop("last")
+    found["args"] = json.dumps(found["args"], ensure_ascii=False)
     found["next"] = ", ".join(found["next"]) or "none"
     if last is not None:
         found["last"] = f"{last['tick_at']} {last['job'] or 'no job'} {last['state'] or ''}".rstrip()

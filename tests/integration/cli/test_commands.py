@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -295,6 +296,8 @@ def test_schedules(cli: Run) -> None:
     shown = cli("schedules", "show", purge)
     assert (shown.code, shown.err) == (0, "")
     assert cli("schedules", "show", purge, "--json").json["next"][4] in shown.out
+    told = json.loads(next(line for line in shown.out.splitlines() if line.startswith("args")).split(maxsplit=1)[1])
+    assert told == cli("schedules", "show", purge, "--json").json["args"]
 
 
 def test_schedules_decide(cli: Run) -> None:
