@@ -68,14 +68,14 @@ async def held_settings(request: Request) -> ApiSettings:
 # Routes
 QueueName = Annotated[str, AfterValidator(_queue)]
 LaneName = Annotated[str, AfterValidator(_lane)]
-LanePage = Annotated[Page, pages_of_keys(1_200)]  # a queue, and a lane's name in UTF-8
+LanePage = Annotated[Page, pages_of_keys("lanes", 1_200)]  # a queue, and a lane's name in UTF-8
 JobId = Annotated[str, id_in_path("job", "job")]
 UserId = Annotated[str, id_in_path("user", "user")]
 ActionId = Annotated[str, id_in_path("act", "action")]
 JobPage = Annotated[Page, pages_of("job")]
 ActionPage = Annotated[Page, pages_of("act")]
-ItemPage = Annotated[Page, pages_of_keys(2_800)]  # an item's id in UTF-8
-HourPage = Annotated[Page, pages_of_keys(400)]  # an hour and a task's name
+ItemPage = Annotated[Page, pages_of_keys("items", 2_800)]  # an item's id in UTF-8
+HourPage = Annotated[Page, pages_of_keys("hours", 400)]  # an hour and a task's name
 Held = Annotated[Resources, Depends(held)]
 HeldWatch = Annotated[JobWatch, Depends(held_watch)]
 HeldLlm = Annotated[Llm | None, Depends(held_llm)]

@@ -78,7 +78,7 @@ async def held_links(request: Request) -> Links:
 # Routes
 AssetId = Annotated[str, id_in_path("ast", "asset")]
 SetInPath = Annotated[str, AfterValidator(_set_name)]
-SetPage = Annotated[Page, pages_of_keys(200)]
+SetPage = Annotated[Page, pages_of_keys("sets", 200)]
 Held = Annotated[Resources, Depends(held)]
 HeldBlobs = Annotated[Blobs, Depends(held_blobs)]
 HeldBuffers = Annotated[Buffers, Depends(held_buffers)]

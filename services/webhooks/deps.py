@@ -43,7 +43,7 @@ def _type(text: str) -> str:
 # Routes
 EndpointId = Annotated[str, id_in_path("ep", "endpoint")]
 TypeInPath = Annotated[str, AfterValidator(_type)]
-TypePage = Annotated[Page, pages_of_keys(200)]
+TypePage = Annotated[Page, pages_of_keys("types", 200)]
 EventId = Annotated[str, id_in_path("evt", "event")]
 DeliveryId = Annotated[str, id_in_path("job", "delivery")]
 TestId = Annotated[str, id_in_path("job", "test")]

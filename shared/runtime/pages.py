@@ -26,6 +26,7 @@ Row = TypeVar("Row")
 class Page:
     limit: int
     after: str | None
+    of_what: str = ""  # with keys: whose cursors these are
 
     @property
     def rows(self) -> int:
@@ -41,7 +42,10 @@ class Page:
     def of_keys(self, rows: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         """The same of (key, what is shown), for `pages_of_keys`."""
         page, more = rows[: self.limit], len(rows) > self.limit
-        return {"items": [shown for _, shown in page], "next_cursor": encode_key(page[-1][0]) if more else None}
+        return {
+            "items": [shown for _, shown in page],
+            "next_cursor": encode_key(self.of_what, page[-1][0]) if more else None,
+        }
 
 
 def encode(last: str) -> str:
@@ -73,8 +77,11 @@ def pages_of(prefix: str) -> Any:
     return Depends(page_of)
 
 
-def pages_of_keys(cursor_chars: int) -> Any:
-    """As `pages_of`, for a list of things that have no ids: `after` is whatever key the page before ended with."""
+def pages_of_keys(of_what: str, cursor_chars: int) -> Any:
+    """As `pages_of`, for a list of things that have no ids: `after` is whatever key the page before ended with.
+
+    `of_what` is one word that no other list has: it stands in the cursor, as the prefix does in an id.
+    """
 
     async def page_of(
         limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT_ROWS, description="rows of one page")] = PAGE_ROWS,
@@ -82,23 +89,24 @@ def pages_of_keys(cursor_chars: int) -> Any:
             str | None, Query(max_length=cursor_chars, description="`next_cursor` of the page before")
         ] = None,
     ) -> Page:
-        return Page(limit, _decode_key(cursor) if cursor else None)
+        return Page(limit, _decode_key(cursor, of_what) if cursor else None, of_what)
 
     return Depends(page_of)
 
 
-def encode_key(last: str) -> str:
-    return urlsafe_b64encode(f"2{last}".encode()).decode().rstrip("=")
+def encode_key(of_what: str, last: str) -> str:
+    return urlsafe_b64encode(f"3{of_what} {last}".encode()).decode().rstrip("=")
 
 
-def _decode_key(cursor: str) -> str:
+def _decode_key(cursor: str, of_what: str) -> str:
     try:
         text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
         text = ""
-    if not text.startswith("2") or "\0" in text:
+    start = f"3{of_what} "
+    if not text.startswith(start) or "\0" in text:
         raise _refused("this cursor was not given by this list", cursor)
-    return text[1:]
+    return text.removeprefix(start)
 
 
 def _refused(words: str, cursor: str) -> BadInput:

@@ -29,7 +29,7 @@ def _hash(text: str) -> str:
 
 
 Sha256InPath = Annotated[str, AfterValidator(_hash)]
-CasualtyPage = Annotated[Page, pages_of_keys(100)]
+CasualtyPage = Annotated[Page, pages_of_keys("casualties", 120)]
 
 
 @router.get("", summary="Contents that have ended slots", responses=page_of(_DOCUMENT))

@@ -131,7 +131,7 @@ async def test_what_is_no_lane_and_no_queue(client: httpx.AsyncClient) -> None:
     expect_problem(await client.put("/v1/lanes/api/a%2Fb", json={}), 404, "not_found")
     expect_problem(await client.put("/v1/lanes/nothing/x", json={}), 404, "not_found")
     expect_problem(await client.get("/v1/lanes", params={"queue": "nothing"}), 404, "not_found")
-    for cursor in ("x", encode(new_id("job")), encode_key("a\x00b")):
+    for cursor in ("x", encode(new_id("job")), encode_key("lanes", "a\x00b"), encode_key("items", "api/a")):
         expect_problem(await client.get("/v1/lanes", params={"cursor": cursor}), 422, "invalid")
 
 

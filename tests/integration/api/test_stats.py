@@ -187,7 +187,7 @@ async def test_hours_are_listed_within_a_tenant_and_a_range(place: Place, client
         {"from": "2026-01-31T12:00:00Z", "to": "2026-01-30T12:00:00Z"},
         {"from": "2025-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"},
         {"cursor": "2Zm9v"},
-        {"cursor": "Mi9h"},
+        {"cursor": "M2hvdXJzIC9h"},  # of hours, and no hour
     ],
 )
 async def test_what_cannot_be_a_range_is_refused(client: httpx.AsyncClient, given: dict[str, str]) -> None:
