@@ -7,10 +7,11 @@ from fastapi import FastAPI
 
 from services.api.llm import Llm
 from services.api.mail import Mailer
+from services.api.queues import known_queues
 from services.api.routes import actions, dead, following, jobs, lanes, prompts, queues, schedules, stats, synced, users
 from services.api.schema import OWNER
 from services.api.settings import ApiSettings
-from shared.contracts.commands import QUEUES
+from shared.db.reading import looking
 from shared.kernel.settings import CoreSettings, load
 from shared.ledger.schema import LEDGER
 from shared.ledger.store_backlog import read_backlog
@@ -68,7 +69,9 @@ def create_app(settings: CoreSettings | None = None, api: ApiSettings | None = N
 async def measure_queues(resources: Resources) -> None:
     """Take the gauges that are the ledger's, not this process's."""
     now_us = resources.database.clock.now_us()
-    for queue in QUEUES:
+    async with looking(resources.database) as connection:
+        queues = await known_queues(connection)
+    for queue in queues:
         found = await read_backlog(resources.database, queue, now_us)
         metrics.queue_measured(queue, found.backlog, max(0, now_us - (found.oldest or now_us)) / 1e6)
     metrics.DEAD_OPEN.set(await count_dead(resources.database))

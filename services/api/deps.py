@@ -2,16 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 from taskiq import TaskiqDepends
 
 from services.api.llm import Llm
 from services.api.mail import Mailer
+from services.api.queues import check_queue
 from services.api.settings import ApiSettings
-from shared.contracts.commands import QUEUES
 from shared.contracts.lane import NAME_MOST_CHARS, is_lane_name
-from shared.kernel.errors import BadInput, NotFound
+from shared.kernel.errors import BadInput
 from shared.runtime.callers import Caller, require
 from shared.runtime.pages import Page, pages_of, pages_of_keys
 from shared.runtime.paths import id_in_path
@@ -39,10 +39,7 @@ async def held(request: Request) -> Resources:
     return get_resources(request)
 
 
-def _queue(name: str) -> str:
-    if name not in QUEUES:
-        raise NotFound(f"there is no queue {name[:100]}", known=list(QUEUES))
-    return name
+Held = Annotated[Resources, Depends(held)]
 
 
 def _lane(name: str) -> str:
@@ -65,8 +62,22 @@ async def held_settings(request: Request) -> ApiSettings:
     return get_settings(request)
 
 
+async def _named(name: Annotated[str, Path()], resources: Held) -> str:
+    return await check_queue(resources, name)
+
+
+async def _of_a_lane(queue: Annotated[str, Path()], resources: Held) -> str:
+    return await check_queue(resources, queue)
+
+
+async def _chosen(resources: Held, queue: Annotated[str | None, Query()] = None) -> str | None:
+    return None if queue is None else await check_queue(resources, queue)
+
+
 # Routes
-QueueName = Annotated[str, AfterValidator(_queue)]
+QueueName = Annotated[str, Depends(_named)]
+QueueOfLane = Annotated[str, Depends(_of_a_lane)]
+QueueChosen = Annotated[str | None, Depends(_chosen)]
 LaneName = Annotated[str, AfterValidator(_lane)]
 LanePage = Annotated[Page, pages_of_keys("lanes", 1_200)]  # a queue, and a lane's name in UTF-8
 JobId = Annotated[str, id_in_path("job", "job")]
@@ -76,7 +87,6 @@ JobPage = Annotated[Page, pages_of("job")]
 ActionPage = Annotated[Page, pages_of("act")]
 ItemPage = Annotated[Page, pages_of_keys("items", 2_800)]  # an item's id in UTF-8
 HourPage = Annotated[Page, pages_of_keys("hours", 400)]  # an hour and a task's name
-Held = Annotated[Resources, Depends(held)]
 HeldWatch = Annotated[JobWatch, Depends(held_watch)]
 HeldLlm = Annotated[Llm | None, Depends(held_llm)]
 HeldSettings = Annotated[ApiSettings, Depends(held_settings)]

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.contracts.commands import ALL, QUEUES
+from services.api.queues import known_queues
+from shared.contracts.commands import ALL
 from shared.contracts.lane import FREE
 from shared.db.sql import Connection, Row
 from shared.kernel.clock import rfc3339
@@ -18,7 +19,7 @@ async def find_lanes(
     """(key, lane) by queue and name, beyond the key `after`, which is `queue/name` or empty."""
     found: list[tuple[str, dict[str, Any]]] = []
     from_queue, _, from_name = after.partition("/")
-    for one in QUEUES:
+    for one in await known_queues(connection):
         if one < from_queue or queue not in (None, one) or len(found) >= most:
             continue
         after_name = from_name if one == from_queue else ""

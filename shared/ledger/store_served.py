@@ -32,6 +32,8 @@ SERVE = Statement(
 )
 SERVED = Statement("served_tasks", "SELECT task, args_schema, retry FROM served_task WHERE task {any:tasks}")
 
+QUEUES = Statement("served_queues", "SELECT DISTINCT queue FROM served_task")
+
 
 @dataclass(frozen=True, slots=True)
 class ServedTask:
@@ -60,6 +62,11 @@ async def served_tasks(connection: Connection, tasks: Iterable[str]) -> dict[str
     names = sorted(set(tasks))
     found = await connection.fetch(SERVED, {"tasks": names}) if names else []
     return {row["task"]: told for row in found if (told := _read(row)) is not None}
+
+
+async def served_queues(connection: Connection) -> list[str]:
+    """The queues of the tasks that workers have ever served."""
+    return [row["queue"] for row in await connection.fetch(QUEUES)]
 
 
 def _read(row: Row) -> ServedTask | None:

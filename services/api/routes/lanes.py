@@ -6,11 +6,11 @@ jobs that have not ended. A change reaches the relay within milliseconds, and wi
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from services.api.deps import Held, LaneName, LanePage, MayReadLanes, MayWriteLanes, QueueName
+from services.api.deps import Held, LaneName, LanePage, MayReadLanes, MayWriteLanes, QueueChosen, QueueOfLane
 from services.api.lanes import find_lane, find_lanes, make_room
 from shared.contracts.lane import LanePolicy
 from shared.db.reading import looking
@@ -47,7 +47,7 @@ _PAUSED = example({**_LANE, "paused": True, "paused_at": "2026-01-31T12:00:00.12
 
 @router.get("", summary="Lanes by name, with what waits in them", responses=page_of(_LANE))
 async def show_lanes(
-    caller: MayReadLanes, resources: Held, page: LanePage, queue: Annotated[QueueName | None, Query()] = None
+    caller: MayReadLanes, resources: Held, page: LanePage, queue: QueueChosen = None
 ) -> dict[str, Any]:
     """`waiting` counts up to 1,000; `under_way` is what is dispatched or running."""
     async with looking(resources.database) as connection:
@@ -55,7 +55,7 @@ async def show_lanes(
 
 
 @router.get("/{queue}/{name}", summary="One lane", responses=_SHOWN)
-async def show_lane(queue: QueueName, name: LaneName, caller: MayReadLanes, resources: Held) -> dict[str, Any]:
+async def show_lane(caller: MayReadLanes, queue: QueueOfLane, name: LaneName, resources: Held) -> dict[str, Any]:
     async with looking(resources.database) as connection:
         found = await find_lane(connection, caller.tenant, queue, name)
     if found is None:
@@ -65,7 +65,7 @@ async def show_lane(queue: QueueName, name: LaneName, caller: MayReadLanes, reso
 
 @router.put("/{queue}/{name}", summary="Limit a lane", openapi_extra=_BODY, responses=_SHOWN)
 async def limit(
-    queue: QueueName, name: LaneName, body: Limits, caller: MayWriteLanes, resources: Held
+    caller: MayWriteLanes, queue: QueueOfLane, name: LaneName, body: Limits, resources: Held
 ) -> dict[str, Any]:
     """What is under way already goes on, also when it is more than the new limit."""
     async with resources.tx() as tx:
@@ -76,7 +76,7 @@ async def limit(
 
 
 @router.delete("/{queue}/{name}", status_code=204, summary="Give a lane's limits back to its jobs' command")
-async def clear(queue: QueueName, name: LaneName, caller: MayWriteLanes, resources: Held) -> Response:
+async def clear(caller: MayWriteLanes, queue: QueueOfLane, name: LaneName, resources: Held) -> Response:
     async with resources.tx() as tx:
         if not await store.clear_limits(tx, queue, caller.tenant, name, tx.now_us):
             raise NotFound(f"the lane {name} of {queue} has no limits of its own")
@@ -85,7 +85,9 @@ async def clear(queue: QueueName, name: LaneName, caller: MayWriteLanes, resourc
 
 
 @router.post("/{queue}/{name}/pause", summary="Start nothing more in a lane", responses=_PAUSED)
-async def pause(queue: QueueName, name: LaneName, caller: MayWriteLanes, once: Idempotent, resources: Held) -> Response:
+async def pause(
+    caller: MayWriteLanes, queue: QueueOfLane, name: LaneName, once: Idempotent, resources: Held
+) -> Response:
     """Running jobs go on; what no worker has claimed goes back into line. It stays paused whatever restarts."""
     async with once.tx() as tx:
         await make_room(tx, caller.tenant, queue, name)
@@ -96,7 +98,7 @@ async def pause(queue: QueueName, name: LaneName, caller: MayWriteLanes, once: I
 
 @router.post("/{queue}/{name}/resume", summary="Let a paused lane go on", responses=_SHOWN)
 async def resume(
-    queue: QueueName, name: LaneName, caller: MayWriteLanes, once: Idempotent, resources: Held
+    caller: MayWriteLanes, queue: QueueOfLane, name: LaneName, once: Idempotent, resources: Held
 ) -> Response:
     async with once.tx() as tx:
         shown = await find_lane(tx, caller.tenant, queue, name)

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from services.api.deps import Held, MayReadQueues, MayWriteQueues, QueueName
-from shared.contracts.commands import QUEUES
+from services.api.queues import known_queues
+from shared.db.reading import looking
 from shared.kernel.clock import rfc3339
 from shared.kernel.logs import get_logger
 from shared.ledger import store_pause as store
@@ -29,12 +30,14 @@ _RESUMED = {"name": "webhooks", "paused": False, "paused_at": None}
     responses=example({"items": [{"name": "webhooks", **_BACKLOG}], "next_cursor": None}),
 )
 async def show_queues(_: MayReadQueues, resources: Held) -> dict[str, Any]:
-    items = [{"name": queue, **await _backlog(resources, queue)} for queue in QUEUES]
+    async with looking(resources.database) as connection:
+        queues = await known_queues(connection)
+    items = [{"name": queue, **await _backlog(resources, queue)} for queue in queues]
     return {"items": items, "next_cursor": None}
 
 
 @router.get("/{name}/backlog", summary="What a queue could work on now", responses=example(_BACKLOG))
-async def show_backlog(name: QueueName, _: MayReadQueues, resources: Held) -> dict[str, Any]:
+async def show_backlog(_: MayReadQueues, name: QueueName, resources: Held) -> dict[str, Any]:
     """`backlog`: jobs that are running, dispatched, or due and held back by nothing: neither what is for later, nor
     what is paused, nor of a lane more than it has room for (an approximation; past 100,000 a lower bound).
     `oldest_age_s`: since the oldest of them was due.
@@ -43,7 +46,7 @@ async def show_backlog(name: QueueName, _: MayReadQueues, resources: Held) -> di
 
 
 @router.post("/{name}/pause", summary="Start nothing more in a queue", responses=example(_PAUSED))
-async def pause(name: QueueName, caller: MayWriteQueues, once: Idempotent, resources: Held) -> Response:
+async def pause(caller: MayWriteQueues, name: QueueName, once: Idempotent, resources: Held) -> Response:
     """Running jobs go on; what no worker has claimed goes back into line. It stays paused whatever restarts."""
     async with once.tx() as tx:
         paused_at = await store.pause_queue(tx, name, caller.key_id, tx.now_us)
@@ -56,7 +59,7 @@ async def pause(name: QueueName, caller: MayWriteQueues, once: Idempotent, resou
     summary="Let a paused queue go on",
     responses=example(_RESUMED),
 )
-async def resume(name: QueueName, caller: MayWriteQueues, once: Idempotent, resources: Held) -> Response:
+async def resume(caller: MayWriteQueues, name: QueueName, once: Idempotent, resources: Held) -> Response:
     async with once.tx() as tx:
         await store.resume_queue(tx, name)
         tx.after_commit(lambda: _told(resources, "queue_resumed", name, caller.key_id))

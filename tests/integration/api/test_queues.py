@@ -3,6 +3,11 @@
 import httpx
 import pytest
 
+from shared.db.tx import open_tx
+from shared.ledger.store_accept import new_job
+from shared.ledger.store_served import serve_tasks
+from shared.transport.durable import durable, durable_of
+from shared.transport.enqueue import enqueue_all
 from tests.integration.api.test_jobs import make
 from tests.integration.http.places import Place, expect_problem
 
@@ -20,6 +25,28 @@ async def test_the_backlog_is_what_is_due_and_runnable(place: Place, client: htt
     items = (await client.get("/v1/queues")).json()["items"]
     assert {item["name"]: item["backlog"] for item in items} == {"api": 3, "media": 0, "media-bulk": 0, "webhooks": 0}
     expect_problem(await client.get("/v1/queues/nothing/backlog"), 404, "not_found")
+
+
+@durable(task="shop.queued", queue="shop")
+async def receipt(order: int) -> None: ...
+
+
+async def test_a_queue_of_ones_own_is_known_once_a_worker_has_served_it(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    assert "shop" not in expect_problem(await client.get("/v1/queues/shop/backlog"), 404, "not_found")["known"]
+    made = durable_of(receipt)
+    await serve_tasks(place.database, [made.command], 1)
+    async with open_tx(place.database) as tx:
+        await enqueue_all(tx, [new_job(made.command_of(1), tenant="acme", now_us=tx.now_us, lane="x")])
+    assert (await client.get("/v1/queues/shop/backlog")).json()["backlog"] == 1
+    assert 'holdfast_queue_depth{queue="shop"} 1.0' in (await client.get("/metrics")).text
+    assert (await client.put("/v1/lanes/shop/x", json={"concurrency": 2})).json()["waiting"] == 1
+    lanes = (await client.get("/v1/lanes", params={"queue": "shop"})).json()["items"]
+    assert [(lane["queue"], lane["name"], lane["concurrency"]) for lane in lanes] == [("shop", "x", 2)]
+    assert (await client.post("/v1/queues/shop/pause")).json()["paused"]
+    items = (await client.get("/v1/queues")).json()["items"]
+    assert [(item["name"], item["paused"]) for item in items if item["name"] == "shop"] == [("shop", True)]
 
 
 async def test_metrics_show_the_queues(place: Place, client: httpx.AsyncClient) -> None:
