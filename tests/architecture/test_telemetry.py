@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
+from services.media import waiting
 from shared.runtime import metrics
 from tests.architecture.tree import ROOT, parsed, product_files
 
@@ -38,6 +39,7 @@ def counted() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     assert metrics.ENGINE, "the engine's metrics are registered by importing this"
+    assert waiting.WAITING, "and media's own by importing that"
     documented = {ticked(name)[0]: (kind, tuple(ticked(labels))) for name, kind, labels, *_ in table("metric")}
     assert documented == counted()
 
