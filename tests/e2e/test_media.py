@@ -34,7 +34,9 @@ def shown(http: httpx.Client, asset_id: str) -> dict[str, Any]:
     return ok(http.get(f"/v1/media/{asset_id}"))
 
 
-def test_a_slot_that_works_on_what_is_cancelled_is_gone_at_once(up: Up, http: httpx.Client, large: Path) -> None:
+def test_a_slot_that_works_on_what_is_cancelled_is_gone_within_a_second(
+    up: Up, http: httpx.Client, large: Path
+) -> None:
     asset = ok(http.post("/v1/media", content=large.read_bytes()), 202)["id"]
     before = processed(http, asset)["renditions"]
     ok(http.post(f"/v1/media/{asset}/reprocess", json={"presets": SLOW}), 202)
@@ -48,8 +50,8 @@ def test_a_slot_that_works_on_what_is_cancelled_is_gone_at_once(up: Up, http: ht
     document = wait_until(lambda: found if (found := shown(http, asset))["state"] == "cancelled" else None, "cancelled")
     ended_s = time.monotonic() - asked_s
     print(f"\n    slot gone after {gone_s:.2f} s, cancelled after {ended_s:.2f} s")
-    assert gone_s < 5.0, "a tenth of a second, on an idle machine"
-    assert ended_s < 10.0
+    assert gone_s < 1.0
+    assert ended_s < 2.0
     assert document["renditions"] == before, "what was there before is what is shown"
     assert http.post(f"/v1/media/{asset}/cancel").status_code == 409
     wait_until(lambda: len(slots(up)) == len(working), "its slot is back")

@@ -158,8 +158,8 @@ async def test_a_model_that_falls_silent_is_given_up(model: Model) -> None:
 async def test_an_answer_without_an_end_ends_at_its_deadline(model: Model) -> None:
     model.replies = [held_after(keep_alive=delta("."))]
     began = time.monotonic()
-    await fails(model, r"had no end within 0\.5 s", llm_total_s=0.5, llm_idle_s=60)
-    assert time.monotonic() - began < 30
+    await fails(model, r"had no end within 0\.5 s", llm_total_s=0.5, llm_idle_s=5)
+    assert time.monotonic() - began < 3
     await asyncio.wait_for(model.left.wait(), 5)
 
 

@@ -104,11 +104,11 @@ async def test_a_refusal_for_good_is_dead_and_one_for_now_is_tried_again(place: 
 @on_one_database
 async def test_a_server_that_stalls_or_is_away_is_an_ordinary_failure(place: Place, inbox: Any) -> None:
     box, settings = inbox
-    box.delay_s = 30
+    box.delay_s = 5
     started_s = time.monotonic()
     with pytest.raises(TimeoutError):
         await send_welcome(command(), attempt(place), Mailer(settings))
-    assert time.monotonic() - started_s < 15
+    assert time.monotonic() - started_s < 3
     away = ApiSettings(smtp_url="smtp://127.0.0.1:9")  # type: ignore[arg-type]
     with pytest.raises(OSError, match=r"127\.0\.0\.1"):
         await send_welcome(command(), attempt(place), Mailer(away))

@@ -16,7 +16,7 @@ from shared.transport.names import control_channel
 from tests.integration.engine.engine import QUEUE, WAIT_S, Again, Brief, Do, Engine
 from tests.integration.media.conftest import FAULTY, ended
 
-SOON_S = 10.0  # a busy machine's; what is told by nobody ends after 30 s, or never
+SOON_S = 1.0
 
 
 class Held:

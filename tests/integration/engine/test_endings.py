@@ -231,7 +231,7 @@ async def test_a_retry_starts_when_it_is_due(engine: Engine) -> None:
             late_us.append(after["started_at"] - before["finished_at"] - delay_us)
     assert min(late_us) >= 0, "a retry started before it was due"
     assert sorted(late_us)[len(late_us) // 2] < 250_000
-    assert max(late_us) < 5_000_000
+    assert max(late_us) < 2_000_000
 
 
 async def test_what_is_due_later_does_not_start_earlier(engine: Engine) -> None:
@@ -242,7 +242,7 @@ async def test_what_is_due_later_does_not_start_earlier(engine: Engine) -> None:
     (first,) = await engine.enqueue(Do())
     rows = await engine.ended(first, later)
     assert rows[1]["claimed_at"] >= due_us
-    assert rows[1]["claimed_at"] - due_us < 5_000_000
+    assert rows[1]["claimed_at"] - due_us < 2_000_000
     assert rows[0]["claimed_at"] <= rows[1]["claimed_at"]
 
 

@@ -14,7 +14,7 @@ from shared.ledger.store_accept import new_job
 from shared.ledger.store_dead import cancel_job
 from shared.transport.enqueue import enqueue, enqueue_all
 from shared.transport.names import stream
-from tests.integration.engine.engine import QUEUE, RECONCILE_S, Again, Do, Engine, within
+from tests.integration.engine.engine import QUEUE, TOLD_S, Again, Do, Engine, within
 
 
 async def limit(engine: Engine, lane: str = "x", **policy: Any) -> None:
@@ -125,12 +125,12 @@ async def test_an_ordered_lane_goes_on_after_a_head_that_died_or_was_cancelled(e
     free = await engine.enqueue(Do(number=9))
     await engine.ended(*free)
     await in_state(engine, behind, "ready")
-    async with within(RECONCILE_S / 2), engine.resources.tx() as tx:
+    async with within(TOLD_S), engine.resources.tx() as tx:
         found = await cancel_job(tx, "acme", head[0], tx.now_us)
         assert found is not None
         assert (found.state, found.queue) == ("cancelled", QUEUE)
         tx.after_commit(lambda: engine.resources.waker.changed(QUEUE))
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await engine.ended(*behind)
     assert [job for job in await starts(engine) if job in behind] == behind
 
@@ -140,7 +140,7 @@ async def test_an_ordered_lane_with_one_job_now_and_then_starts_each_at_once(eng
     await limit(engine, ordered=True)
     await engine.start()
     for number in range(3):
-        async with within(RECONCILE_S / 2):
+        async with within(TOLD_S):
             await engine.ended(*await engine.enqueue(Do(number=number), lane="x"))
         await limit(engine, ordered=True)  # the relay reads everything again between them
         await asyncio.sleep(0.05)
@@ -151,7 +151,7 @@ async def test_pausing_a_queue_takes_back_what_nobody_has_claimed(engine: Engine
     await engine.start(worker=False)
     ids = await engine.enqueue(*(Do(number=n) for n in range(10)))
     await in_state(engine, ids, "dispatched")
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await pause(engine)
         await in_state(engine, ids, "ready")
     assert await engine.resources.redis.xlen(stream(QUEUE)) == 0
@@ -159,7 +159,7 @@ async def test_pausing_a_queue_takes_back_what_nobody_has_claimed(engine: Engine
     ids += await engine.enqueue(Do(number=99))
     await asyncio.sleep(0.7)  # more than a look of the relay's own
     assert not await engine.rows("SELECT id FROM job WHERE state <> 'ready'")
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await resume(engine)
         await engine.ended(*ids)
 
@@ -193,14 +193,14 @@ async def test_pausing_a_lane_holds_back_that_lane_only(engine: Engine) -> None:
     held = await engine.enqueue(*(Do(number=n) for n in range(5)), lane="x")
     others = await engine.enqueue(*(Do(number=n) for n in range(5)), lane="y")
     await in_state(engine, [*held, *others], "dispatched")
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await pause(engine, "x")
         await in_state(engine, held, "ready")
     await engine.start(relay=False)
     await engine.ended(*others)
     await engine.ended(*await engine.enqueue(Do(number=9)))
     await in_state(engine, held, "ready")
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await resume(engine, "x")
         await engine.ended(*held)
 
@@ -216,7 +216,7 @@ async def test_a_new_limit_reaches_the_relay_at_once(engine: Engine) -> None:
     await engine.start()
     running = "SELECT id FROM job WHERE state = 'running'"
     await engine.until(lambda rows: len(rows) == 1, running)
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await limit(engine, concurrency=3)
         await engine.until(lambda rows: len(rows) == 3, running)
     assert await engine.rows("SELECT id FROM job WHERE state = 'dispatched'") == []
@@ -240,7 +240,7 @@ async def test_a_lane_that_stands_still_delays_no_other_lane_and_no_tenant(engin
     async with engine.resources.tx() as tx:
         others = [await enqueue(tx, Do(), tenant="other", lane="x"), await enqueue(tx, Do(), tenant="acme", lane="y")]
         others += [await enqueue(tx, Do(), tenant="acme"), await enqueue(tx, Do(), tenant="third", priority=9)]
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await engine.ended(*others)
     assert len(await engine.rows("SELECT id FROM job WHERE state = 'ready'")) == 1_999
     gate.set()

@@ -15,7 +15,7 @@ from shared.transport.attempt import Attempt, get_attempt
 from shared.transport.enqueue import enqueue
 from shared.transport.family import enqueue_family
 from shared.transport.relay import QueueRelay
-from tests.integration.engine.engine import QUEUE, RECONCILE_S, WAIT_S, Again, Do, Engine, within
+from tests.integration.engine.engine import QUEUE, TOLD_S, WAIT_S, Again, Do, Engine, within
 
 ThisAttempt = Annotated[Attempt, TaskiqDepends(get_attempt)]
 
@@ -145,6 +145,6 @@ async def test_a_job_that_is_given_back_to_its_old_place_is_not_waited_for(engin
         job_id = await enqueue(tx, Do(number=2), tenant="acme", run_at=later_us + 3600 * SECOND_US)
         await tx.fetch(_HELD, {"id": job_id, "incarnation": engine.life.incarnation})
     await engine.life.beat()
-    async with within(RECONCILE_S / 2):
+    async with within(TOLD_S):
         await engine.ended(job_id)
     assert ran == [1, 2]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import select
+import time
 from array import array
 from fractions import Fraction
 from pathlib import Path
@@ -368,10 +369,11 @@ async def test_a_film_is_cancelled_at_once_and_leaves_nothing_that_runs(pool, ou
     watch = os.pidfd_open(pid)
     try:
         call.cancel()
+        began = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert select.select([watch], [], [], 10.0)[0], "its process has ended"
-        assert told[-1][0] < 0.9, "and had not come near its end"
+        assert time.monotonic() - began < 1.0
+        assert select.select([watch], [], [], 1.0)[0], "its process has ended"
     finally:
         os.close(watch)
     assert {path.suffix for path in out.iterdir()} <= {".part"}, "nothing stands under the name of a rendition"

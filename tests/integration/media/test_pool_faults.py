@@ -63,13 +63,17 @@ async def test_the_queued_second_call_survives_its_slots_death(hold):
         assert result["pid"] != pid
 
 
-async def test_a_slot_is_restored_each_time(pool):
-    """How quickly, `bench media` measures."""
+async def test_a_slot_is_restored_quickly(pool):
+    took_ms = []
     for _ in range(10):
-        victim = min(pool.pids())
+        before = set(pool.pids())
+        victim = min(before)
+        killed_at = time.perf_counter()
         os.kill(victim, signal.SIGKILL)
         await until(pool, lambda p, v=victim: v not in p.pids() and len(p.pids()) == 2)
+        took_ms.append((time.perf_counter() - killed_at) * 1000)
         await asyncio.gather(*(pool.run("work", {"ms": 5}, timeout_s=5) for _ in range(2)))
+    assert sorted(took_ms)[5] < 250
 
 
 @pytest.mark.parametrize("spin", [False, True])
@@ -78,7 +82,7 @@ async def test_a_deadline_is_kept_against_a_child_that_ignores_sigterm(pool, hol
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"more than 0\.5 s"):
         await call
-    assert time.monotonic() - started <= 15, "it would have gone on for 30 s"
+    assert time.monotonic() - started <= 0.5 + 0.3
     assert pid not in pool.pids()
 
 
@@ -108,8 +112,8 @@ async def test_cancelling_a_running_call_ends_its_process(pool, hold):
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert time.monotonic() - started < 15, "it would have gone on for 30 s"
-    assert await ended([fd], 15)
+    assert time.monotonic() - started < 1
+    assert await ended([fd], 0.5)
     os.close(fd)
     await until(pool, lambda p: len(p.pids()) == 2)
 
@@ -153,9 +157,11 @@ async def test_a_batch_of_crashing_calls_does_not_slow_the_others_down(pool):
     bad = [pool.run("leave", {"code": 1}, timeout_s=5) for _ in range(20)]
     good = [pool.run("echo", {"value": n}, timeout_s=5) for n in range(20)]
     mixed = [call for pair in zip(bad, good, strict=True) for call in pair]
+    started = time.monotonic()
     results = await asyncio.gather(*mixed, return_exceptions=True)
     assert all(isinstance(r, SlotDied) for r in results[::2])
     assert [r["value"] for r in results[1::2]] == list(range(20))
+    assert time.monotonic() - started < 10
 
 
 async def test_a_memory_bomb_is_a_typed_refusal_and_spares_its_slot(pool):

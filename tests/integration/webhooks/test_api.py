@@ -242,15 +242,16 @@ async def test_a_change_holds_for_the_next_event_at_once(office: Office) -> None
     assert (await office.event("c.d"))["deliveries"] == 0
 
 
-async def test_another_process_hears_of_a_change_soon(office: Office, tmp_path: Any) -> None:
+async def test_another_process_hears_of_a_change_within_a_second(office: Office, tmp_path: Any) -> None:
     settings = office.resources.settings
     redis_url = settings.redis_url.get_secret_value()
     async with open_office(settings.database_url, redis_url, tmp_path) as other:
         assert (await other.event())["deliveries"] == 0
         await office.endpoint()
-        async with asyncio.timeout(15):  # a second, when the machine is idle
-            while (await other.event())["deliveries"] == 0:  # noqa: ASYNC110 - what another process knows, polled
-                await asyncio.sleep(0.02)
+        began = asyncio.get_running_loop().time()
+        while (await other.event())["deliveries"] == 0:
+            assert asyncio.get_running_loop().time() - began < 1.5
+            await asyncio.sleep(0.02)
 
 
 async def test_deliveries_are_listed_by_endpoint_event_and_state(office: Office) -> None:

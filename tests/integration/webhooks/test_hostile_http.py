@@ -34,10 +34,9 @@ async def sent(sender: Sender, talk: Talk, *, timeout_s: float = 5.0, body: byte
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
-    """Of an idle machine: a busy one may take four times as long, and what is not cut off goes on for ever."""
     began = time.monotonic()
     yield
-    assert time.monotonic() - began < 4 * seconds
+    assert time.monotonic() - began < seconds
 
 
 def drips(pieces: bytes, every_s: float = 0.01) -> Talk:
@@ -61,7 +60,7 @@ def drips(pieces: bytes, every_s: float = 0.01) -> Talk:
     ids=["head", "body", "chunks"],
 )
 async def test_what_drips_ends_with_the_one_deadline(sender: Sender, talk: Talk, status: int | None) -> None:
-    async with within(2):
+    async with within(3.1):
         answer = await sent(sender, talk, timeout_s=1.5)
     assert (answer.status, answer.error) == (status, "timeout")
 

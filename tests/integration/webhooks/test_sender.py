@@ -173,10 +173,9 @@ async def test_the_headers_kept_are_bounded_and_storable(sender: Sender) -> None
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
-    """Of an idle machine: a busy one may take four times as long, and what is not cut off goes on for ever."""
     began = time.monotonic()
     yield
-    assert time.monotonic() - began < 4 * seconds
+    assert time.monotonic() - began < seconds
 
 
 @pytest.mark.parametrize(
