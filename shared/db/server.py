@@ -13,14 +13,10 @@ _LOAD = text(
     SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
            pg_is_in_recovery() AS in_recovery,
            coalesce((SELECT max(extract(epoch FROM clock_timestamp() - xact_start)) FROM pg_stat_activity
-                      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()), 0)::float AS oldest_s,
-           pg_database_size(current_database()) AS size_bytes
+                      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()), 0)::float AS oldest_s
     """
 )
-_NOW = {
-    "postgres": text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"),
-    "sqlite": text("SELECT CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"),
-}
+_NOW = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
 async def read_settings(database: Database, names: Sequence[str]) -> dict[str, str]:
@@ -30,12 +26,12 @@ async def read_settings(database: Database, names: Sequence[str]) -> dict[str, s
 
 
 async def read_load(database: Database) -> Mapping[str, Any]:
-    """connections, in_recovery, oldest_s (the oldest open transaction but ours), size_bytes."""
+    """connections, in_recovery, oldest_s (the oldest open transaction but ours)."""
     async with database.reader.connect() as connection:
         return dict((await connection.execute(_LOAD)).mappings().one())
 
 
 async def read_now_us(database: Database) -> int:
-    """The database's own clock; SQLite has its process's."""
+    """The server's own clock."""
     async with database.reader.connect() as connection:
-        return int((await connection.execute(_NOW[database.dialect])).scalar_one())
+        return int((await connection.execute(_NOW)).scalar_one())

@@ -33,11 +33,11 @@ UNDISPATCH = Statement(
 )
 
 
-# A lane that a service holds holds those that stand in it; see `LanePolicy.grouped`.
+# A lane that is paused or held holds those that stand in it; see `LanePolicy.grouped`.
 _STANDING_STILL = """
     SELECT j.id FROM job AS j JOIN lane AS l ON l.queue = j.queue AND l.tenant = j.tenant AND l.name IN (j.lane, %s)
      WHERE j.queue = :queue AND j.state = 'dispatched' AND j.lane IS NOT NULL
-       AND ((l.paused_at IS NOT NULL AND l.name = j.lane) OR l.held_until > :now)
+       AND (l.paused_at IS NOT NULL OR l.held_until > :now)
      ORDER BY j.id LIMIT :limit
 """
 DISPATCHED_IN_STANDING_LANES = Statement(

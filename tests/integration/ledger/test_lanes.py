@@ -93,10 +93,12 @@ async def test_counts_are_bounded_and_know_who_is_under_way(database, monkeypatc
 
 
 async def test_what_is_dispatched_in_standing_lanes_is_found(database):
-    await accepted(database, job(1, lane="x"), job(2, lane="y"), job(3), job(4, lane="x", tenant="t2"))
+    await accepted(
+        database, job(1, lane="x"), job(2, lane="y"), job(3), job(4, lane="x", tenant="t2"), job(5, lane="x:a")
+    )
     await dispatched(database)
     await limits.pause_lane(database, QUEUE, "t1", "x", NOW_US)
-    assert await dispatched_in_standing_lanes(database, QUEUE, NOW_US, 10) == [job(1).id]
+    assert await dispatched_in_standing_lanes(database, QUEUE, NOW_US, 10) == [job(1).id, job(5).id]
 
 
 async def test_what_a_service_holds_a_lane_to_is_apart_from_what_people_set(database):

@@ -32,7 +32,7 @@ POSTGRES = {
     "default_transaction_read_only": "off", "default_transaction_isolation": "read committed",
     "server_encoding": "UTF8", "archive_mode": "on",
 }  # fmt: skip
-LOAD = {"connections": 12, "in_recovery": False, "oldest_s": 0.5, "size_bytes": 1}
+LOAD = {"connections": 12, "in_recovery": False, "oldest_s": 0.5}
 
 
 def levels(findings: list[Finding]) -> dict[str, str]:
