@@ -17,19 +17,12 @@ from services.media.presets import PRESET_SETS, PresetSet, is_set_name, unknown_
 from shared.db.engine import Database
 from shared.db.tx import Tx
 from shared.kernel.clock import rfc3339
-from shared.kernel.errors import BadInput, Conflict, HoldfastError, NotFound
-from shared.runtime.etags import listed
+from shared.kernel.errors import BadInput, Conflict, NotFound
+from shared.runtime.etags import PreconditionFailed, check_match, listed
 
 SETS_MAX: Final = 100
 _NAMES_SHOWN = 20
 _BUILT_IN = '"built-in"'
-
-
-class PreconditionFailed(HoldfastError):
-    """If-Match named another version than the one at hand, or If-None-Match the one that is there."""
-
-    status = 412
-    code = "version_changed"
 
 
 async def find_body(database: Database, tenant: str, name: str) -> str:
@@ -93,9 +86,7 @@ async def locked(tx: Tx, tenant: str, name: str) -> PresetSetRow:
 def check_version(row: PresetSetRow, if_match: str | None, if_none_match: str | None = None) -> None:
     """Both as the headers came. Raises PreconditionFailed."""
     tag = etag(row)
-    if if_match is not None and not listed([if_match], tag, strong=True):
-        words = f"the preset set is at version {tag}, If-Match asked for {if_match[:100]}"
-        raise PreconditionFailed(words, etag=tag)
+    check_match("preset set", if_match, tag)
     if if_none_match is not None and listed([if_none_match], tag):
         raise PreconditionFailed(f"there is a preset set {row.name}, which If-None-Match asks not to be", etag=tag)
 

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.media.blobs import Blobs
 from shared.kernel.errors import HoldfastError
-from shared.runtime.etags import listed
+from shared.runtime.etags import PreconditionFailed, listed
 from shared.runtime.http import is_head
 from shared.runtime.problems import from_error
 
@@ -29,11 +29,6 @@ GUARDS = {
 class WrongRange(HoldfastError):
     status = 416
     code = "range_not_satisfiable"
-
-
-class PreconditionFailed(HoldfastError):
-    status = 412
-    code = "version_changed"
 
 
 @dataclass(frozen=True, slots=True)

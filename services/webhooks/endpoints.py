@@ -30,23 +30,16 @@ from services.webhooks.secrets import Box, UnsealError
 from services.webhooks.selection import NewSelection, SelectionChange, select
 from services.webhooks.targets import headers_context
 from shared.contracts.retry import Delay
-from shared.kernel.errors import BadInput, HoldfastError
+from shared.kernel.errors import BadInput
 from shared.kernel.ids import new_id
 from shared.runtime.addresses import AddressPolicy
 from shared.runtime.bodies import Body, Line, Text
-from shared.runtime.etags import listed
+from shared.runtime.etags import check_match
 
 OVERLAP_S: Final = 86_400.0
 OVERLAP_MOST_S: Final = 7 * 86_400.0
 METADATA_MAX: Final = 50
 BY_REQUEST: Final = "disabled by request"
-
-
-class PreconditionFailed(HoldfastError):
-    """If-Match named another version than the one at hand."""
-
-    status = 412
-    code = "version_changed"
 
 
 def _pattern(text: str) -> str:
@@ -201,10 +194,7 @@ def etag(endpoint: Endpoint) -> str:
 
 def check_version(endpoint: Endpoint, if_match: str | None) -> None:
     """`if_match` is the header as it came. Raises PreconditionFailed."""
-    if if_match is not None and not listed([if_match], etag(endpoint), strong=True):
-        raise PreconditionFailed(
-            f"the endpoint is at version {etag(endpoint)}, If-Match asked for {if_match[:100]}", etag=etag(endpoint)
-        )
+    check_match("endpoint", if_match, etag(endpoint))
 
 
 def header_names(endpoint: Endpoint, box: Box) -> list[str] | None:

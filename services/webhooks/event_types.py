@@ -11,7 +11,7 @@ import orjson
 from pydantic import Field, model_validator
 
 from services.webhooks.accepting import EventType as TypeName
-from services.webhooks.endpoints import Delays, PreconditionFailed
+from services.webhooks.endpoints import Delays
 from services.webhooks.models import EventType
 from services.webhooks.payload import PAYLOAD_MAX_BYTES
 from services.webhooks.schema_bounds import SchemaRefused
@@ -19,7 +19,7 @@ from services.webhooks.schemas import check_data, checked
 from shared.kernel.clock import rfc3339
 from shared.kernel.errors import BadInput, TooLarge
 from shared.runtime.bodies import Body, Text
-from shared.runtime.etags import listed
+from shared.runtime.etags import check_match
 
 TYPES_MAX: Final = 1_000
 EXAMPLES_MAX: Final = 10
@@ -81,10 +81,7 @@ def type_etag(kind: EventType) -> str:
 
 def check_type_version(kind: EventType, if_match: str | None) -> None:
     """`if_match` is the header as it came. Raises PreconditionFailed."""
-    if if_match is not None and not listed([if_match], type_etag(kind), strong=True):
-        raise PreconditionFailed(
-            f"the event type is at version {type_etag(kind)}, If-Match asked for {if_match[:100]}", etag=type_etag(kind)
-        )
+    check_match("event type", if_match, type_etag(kind))
 
 
 def type_document(kind: EventType) -> dict[str, Any]:

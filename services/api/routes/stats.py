@@ -8,9 +8,9 @@ from services.api.deps import Held, HourPage, MayReadJobs
 from services.api.documents import hour_document
 from services.api.hours import HOUR_US
 from services.api.store_hours import list_hours
-from shared.kernel.clock import from_rfc3339
 from shared.kernel.errors import BadInput
 from shared.runtime.examples import example
+from shared.runtime.instants import instant_in_query
 
 router = APIRouter(prefix="/stats", tags=["stats"])
 DAYS_MOST = 31
@@ -39,8 +39,8 @@ async def hourly(
     An hour is counted some minutes after its end. `run_s` and `wait_s` are of the last attempt of completed and dead
     jobs; null when none had run.
     """
-    until_us = _instant("to", until) if until else resources.database.clock.now_us()
-    since_us = _instant("from", since) if since else until_us - _SINCE_HOURS * HOUR_US
+    until_us = instant_in_query("to", until) if until else resources.database.clock.now_us()
+    since_us = instant_in_query("from", since) if since else until_us - _SINCE_HOURS * HOUR_US
     if not 0 <= until_us - since_us <= RANGE_US:
         words = f"from must not be after to, nor more than {DAYS_MOST} days before it"
         raise BadInput(words, place="query", pointer="/from", found=since)
@@ -49,14 +49,6 @@ async def hourly(
         limit=page.rows,
     )  # fmt: skip
     return page.of_keys([(f"{row['hour']}/{row['task']}", hour_document(row)) for row in rows])
-
-
-def _instant(name: str, text: str) -> int:
-    try:
-        return from_rfc3339(text.replace(" ", "+"))  # a `+` that nobody escaped
-    except (ValueError, OverflowError):
-        words = f"{name} must be an instant, as 2026-01-31T12:00:00Z"
-        raise BadInput(words, place="query", pointer=f"/{name}", found=text) from None
 
 
 def _after(key: str | None) -> tuple[int, str] | None:

@@ -21,8 +21,7 @@ from services.media.options import Focus, Priority, choose_again
 from services.media.store import hold_asset, read_asset
 from services.media.store_list import Wanted, list_assets
 from shared.db.tx import Tx
-from shared.kernel.clock import from_rfc3339
-from shared.kernel.errors import BadInput, Conflict, NotFound
+from shared.kernel.errors import Conflict, NotFound
 from shared.kernel.ids import id_floor
 from shared.ledger.store_action import note_action
 from shared.ledger.store_dead import read_ended
@@ -30,6 +29,7 @@ from shared.ledger.store_read import read_job
 from shared.runtime.bodies import Body
 from shared.runtime.examples import example, examples, page_of
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.instants import instant_in_query
 from shared.runtime.json_bodies import JsonRoute
 from shared.runtime.pages import encode
 
@@ -151,9 +151,4 @@ async def _state(tx: Tx, asset: Mapping[str, Any]) -> State:
 
 def _floor(instant: str | None, name: str) -> str | None:
     """The least id of that time."""
-    if instant is None:
-        return None
-    try:
-        return id_floor("ast", from_rfc3339(instant.replace(" ", "+")))
-    except ValueError as wrong:
-        raise BadInput(f"{name}: {wrong}", place="query", pointer=f"/{name}", found=instant) from None
+    return None if instant is None else id_floor("ast", instant_in_query(name, instant))

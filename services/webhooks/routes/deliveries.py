@@ -13,12 +13,12 @@ from services.webhooks.documents import delivery_document, delivery_line
 from services.webhooks.onboarding import read_probe
 from services.webhooks.resending import send_again
 from services.webhooks.store_deliveries import Shown, Wanted
-from shared.kernel.clock import from_rfc3339
 from shared.kernel.errors import BadInput, Conflict, NotFound
 from shared.ledger.store_dead import retry_jobs
 from shared.runtime.bodies import Name
 from shared.runtime.examples import example, page_of
 from shared.runtime.idempotency import Idempotent
+from shared.runtime.instants import instant_in_query
 from shared.runtime.pages import encode
 
 router = APIRouter(prefix="/webhooks/deliveries", tags=["webhook deliveries"])
@@ -86,12 +86,7 @@ async def retry(delivery_id: DeliveryId, caller: MayWrite, once: Idempotent) -> 
 
 
 def _instant(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        return from_rfc3339(text)
-    except ValueError as wrong:
-        raise BadInput(str(wrong), place="query", pointer=f"/{name}", found=text) from None
+    return None if text is None else instant_in_query(name, text)
 
 
 def _status(text: str | None) -> tuple[int, int] | None:
