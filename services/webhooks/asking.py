@@ -16,6 +16,7 @@ from services.webhooks.replay import happening
 from services.webhooks.sequence import numbered
 from services.webhooks.standing import terms_at, terms_of
 from services.webhooks.store_events import read_bodies
+from services.webhooks.store_health import read_health
 from services.webhooks.store_past import deleted_at, read_terms
 from services.webhooks.store_replay import endpoint_row, event_head
 from services.webhooks.store_sequence import last_number
@@ -69,9 +70,10 @@ async def explanation(
 
 async def _waiting(connection: Connection, endpoint_id: str, jobs: list[Row], now_us: int) -> str | None:
     """Of the newest that waits."""
+    health = (await read_health(connection, [endpoint_id])).get(endpoint_id)
     for job in jobs:
         lane = await store.lane(connection, job["queue"], job["tenant"], job["lane"]) if job["lane"] else None
-        words = waiting_for(job, lane, await store.health(connection, endpoint_id), now_us)
+        words = waiting_for(job, lane, health, now_us)
         if words is not None:
             return words
     return None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from services.webhooks.breaker import State
 from services.webhooks.standing import Finding, Happening, Terms, judge, wants
 from shared.kernel.clock import rfc3339
 
@@ -21,11 +22,12 @@ _REASONS: Final = {
     "channels": "channel_not_subscribed",
     "filter": "filter_not_matching",
 }
+_BREAKER: Final = "the endpoint's circuit breaker"
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """`delivery` is a document as of `GET …/deliveries/{id}`; of a purged job, what its attempts tell."""
+    """What became of it, the reason as one word, and in words."""
 
     outcome: str
     reason: str
@@ -135,7 +137,7 @@ def _of_delivery(facts: Facts, one: Mapping[str, Any]) -> Answered:
         return Answered(outcome, "running", "an attempt is under way")
     waiting = facts.waiting_for or "its turn"
     tried = f"; so far {len(attempts)} attempts failed, the last with {_told(last)}" if last else ""
-    reason = "breaker_open" if "breaker" in waiting else state
+    reason = "breaker_open" if waiting.startswith(_BREAKER) else state
     return Answered("pending", reason, f"it waits for {waiting}{tried}")
 
 
@@ -189,7 +191,7 @@ def _can_be_replayed(facts: Facts) -> bool:
     return bool(facts.endpoint["enabled"]) and not waiting
 
 
-def waiting_for(job: Row, lane: Row | None, health: Row | None, now_us: int) -> str | None:
+def waiting_for(job: Row, lane: Row | None, health: State | None, now_us: int) -> str | None:
     """What a delivery that has not ended waits for, in words; None for one that does not wait."""
     if job["state"] not in ("ready", "dispatched"):
         return None
@@ -208,10 +210,10 @@ def waiting_for(job: Row, lane: Row | None, health: Row | None, now_us: int) -> 
     )
 
 
-def _held(lane: Row | None, health: Row | None, now_us: int) -> str | None:
-    if health is not None and health["opened_at"] is not None:
-        until = rfc3339(max(health["held_until"], now_us))
-        return f"the endpoint's circuit breaker, which is open: the next probe is at {until}"
+def _held(lane: Row | None, health: State | None, now_us: int) -> str | None:
+    if health is not None and health.opened_at is not None:
+        until = rfc3339(max(health.held_until, now_us))
+        return f"{_BREAKER}, which is open: the next probe is at {until}"
     if lane is not None and lane["paused_at"] is not None:
         return "its lane, which is paused"
     if lane is not None and (lane["held_until"] or 0) > now_us:

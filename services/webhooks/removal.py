@@ -44,13 +44,12 @@ async def past_deadlocks(transaction: Callable[[], Awaitable[T]]) -> T:
     return await transaction()
 
 
-async def remove(tx: Tx, waker: Waker, endpoint_id: str, tenant: str) -> int:
-    """In the transaction that deletes the endpoint; the number of deliveries that were cancelled in it."""
+async def remove(tx: Tx, waker: Waker, endpoint_id: str, tenant: str) -> None:
+    """In the transaction that deletes the endpoint."""
     await bury(tx, endpoint_id, tenant)
-    cancelled, after = await cancel_waiting(tx, waker, endpoint_id, tenant, START, AT_ONCE)
+    _, after = await cancel_waiting(tx, waker, endpoint_id, tenant, START, AT_ONCE)
     if after is not None:
         await enqueue(tx, ForgetEndpoint(endpoint_id=endpoint_id), tenant=tenant)
-    return cancelled
 
 
 async def cancel_waiting(

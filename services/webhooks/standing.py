@@ -22,7 +22,7 @@ CLAUSE_MOST_CHARS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """What an endpoint's terms look at of an event; `data` is None when it was erased."""
+    """What an endpoint's terms look at of an event; `payload()` is None when it was erased."""
 
     type: str
     channels: Sequence[str]
@@ -74,9 +74,9 @@ def judge(terms: Terms, event: Happening) -> list[Finding]:
 
 def wants(terms: Terms, event: Happening) -> bool:
     """Whether its type, channels and filter let the event pass; being disabled is another matter."""
-    return all(finding.holds for finding in (_type(terms, event), _channels(terms, event))) and bool(
-        _filter(terms, event).holds
-    )
+    if not all(finding.holds for finding in (_type(terms, event), _channels(terms, event))):
+        return False
+    return terms.filter is None or ((payload := event.payload()) is not None and parse(terms.filter)(payload))
 
 
 def may_want(terms: Terms, event: Happening) -> bool:

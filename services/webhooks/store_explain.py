@@ -17,7 +17,6 @@ _LINKS = Statement(
     """,
 )
 _JOB = Statement("explain_job", "SELECT * FROM job WHERE id = :id AND tenant = :tenant")
-_HEALTH = Statement("explain_health", "SELECT * FROM webhooks_health WHERE endpoint_id = :id")
 _LANE = Statement(
     "explain_lane",
     "SELECT paused_at, held_until FROM lane WHERE queue = :queue AND tenant = :tenant AND name = :name",
@@ -66,11 +65,6 @@ async def links(connection: Connection, event_id: str, endpoint_id: str) -> Sequ
 
 async def job(connection: Connection, job_id: str, tenant: str) -> Row | None:
     rows = await connection.fetch(_JOB, {"id": job_id, "tenant": tenant})
-    return rows[0] if rows else None
-
-
-async def health(connection: Connection, endpoint_id: str) -> Row | None:
-    rows = await connection.fetch(_HEALTH, {"id": endpoint_id})
     return rows[0] if rows else None
 
 

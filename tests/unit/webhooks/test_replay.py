@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.webhooks.replay import SENT, Candidate, Step, event_kind, missing_kind
+from services.webhooks.replay import SENT, Candidate, Step, event_kind, happening, missing_kind
 from services.webhooks.standing import Happening, Terms
 
 WANTED = Happening("a.b", (), lambda: None)
@@ -76,3 +76,10 @@ def test_cuts_lose_nothing_and_repeat_nothing(kinds: list[str], most: int) -> No
         sent += [one.position for one in step.to_send]
         position = step.position
     assert sent == [one.position for one in rows if one.kind in SENT]
+
+
+def test_a_payload_is_read_as_accepting_reads_it() -> None:
+    """A filter that compares a number above 64 bits decides the same of a replay."""
+    event = happening({"id": "e", "type": "a.b", "channels": None}, {"e": b'{"n":18446744073709551617}'})
+    assert event.payload() == {"n": 2**64 + 1}
+    assert happening({"id": "e", "type": "a.b", "channels": None}, {}).payload() is None
