@@ -47,7 +47,7 @@ async def accept_asset(
         priority=options.priority, kind=kind, source_key=source.key, source_id=source.id,
         size_bytes=source.size_bytes, sha256=source.sha256,
     )  # fmt: skip
-    await _tell(tx, tenant, asset_id, job_id, kind, source, options)
+    await tell_accepted(tx, tenant, asset_id, job_id, kind, source, options)
     return asset_id, job_id
 
 
@@ -59,7 +59,7 @@ async def accept_again(tx: Tx, tenant: str, asset: Mapping[str, Any], options: O
         priority=options.priority,
     )  # fmt: skip
     source = StoredSource(asset["source_key"], asset["size_bytes"], asset["sha256"], asset["source_id"])
-    await _tell(tx, tenant, asset["id"], job_id, asset["kind"], source, options)
+    await tell_accepted(tx, tenant, asset["id"], job_id, asset["kind"], source, options)
     return job_id
 
 
@@ -84,7 +84,7 @@ def _command(kind: Kind, priority: Priority) -> type[ProcessAsset | ProcessInBul
     return ProcessAsset if kind == "image" and priority == "interactive" else ProcessInBulk
 
 
-async def _tell(
+async def tell_accepted(
     tx: Tx, tenant: str, asset_id: str, job_id: str, kind: Kind, source: StoredSource, options: Options
 ) -> None:
     event = AssetAccepted(

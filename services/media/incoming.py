@@ -7,14 +7,12 @@ asset waits for. Locks are taken on the asset first, then on its source, as ever
 
 from collections.abc import Callable
 
-from services.media.accepting import PRIORITIES, StoredSource, bringing_lane, start_processing
+from services.media.accepting import PRIORITIES, StoredSource, bringing_lane, start_processing, tell_accepted
 from services.media.intake import Taken
 from services.media.options import Options
 from services.media.sources import settle
 from services.media.store import insert_asset
-from services.media.telling import tell
 from shared.contracts.command import Command
-from shared.contracts.events import AssetAccepted
 from shared.db.sql import Statement
 from shared.db.tx import Tx
 from shared.kernel.ids import new_id
@@ -70,9 +68,5 @@ async def fulfil(tx: Tx, asset_id: str, taken: Taken) -> str | None:
         "sha256": source.sha256, "kind": kind, "job_id": job_id,
     }  # fmt: skip
     await tx.fetch(_FULFIL, values)
-    event = AssetAccepted(
-        asset_id=asset_id, job_id=job_id, kind=kind, size_bytes=source.size_bytes, sha256=source.sha256,
-        preset_set=options.preset_set, priority=options.priority,
-    )  # fmt: skip
-    await tell(tx, asset["tenant"], event)
+    await tell_accepted(tx, asset["tenant"], asset_id, job_id, kind, source, options)
     return job_id

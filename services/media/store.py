@@ -41,7 +41,6 @@ _REPROCESS = Statement(
      WHERE id = :id RETURNING id
     """,
 )
-_DELETE = Statement("delete_asset", "DELETE FROM media_assets WHERE id = :id AND tenant = :tenant RETURNING job_id")
 _ASSET = text("SELECT * FROM media_assets WHERE id = :id AND tenant = :tenant")
 _ASSETS = Statement(
     "read_assets",
@@ -82,10 +81,6 @@ async def fail_asset(tx: Tx, asset_id: str, job_id: str, *, error: str) -> bool:
 async def reprocess_asset(tx: Tx, **values: Any) -> None:
     """`values`: id, and the new job_id, preset_set, presets and priority."""
     await tx.fetch(_REPROCESS, values)
-
-
-async def delete_asset(tx: Tx, asset_id: str, tenant: str) -> bool:
-    return bool(await tx.fetch(_DELETE, {"id": asset_id, "tenant": tenant}))
 
 
 async def read_asset(database: Database, asset_id: str, tenant: str) -> Mapping[str, Any] | None:

@@ -1,6 +1,5 @@
 """The files that a film or a sound becomes: written whole or not at all, and described in the answer of the slot."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def described(preset: VideoPreset | AudioPreset, path: Path, **more: Any) -> dict[str, Any]:
-    """{name, kind, format, content_type, …, size_bytes, sha256, path}; `more` is width, height, duration_s."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    """{name, kind, format, content_type, …, size_bytes, path}; `more` is width, height, duration_s."""
     return {
         "name": preset.name,
         "kind": KINDS[str(preset.format)],
@@ -34,6 +31,5 @@ def described(preset: VideoPreset | AudioPreset, path: Path, **more: Any) -> dic
         "content_type": preset.content_type,
         **more,
         "size_bytes": path.stat().st_size,
-        "sha256": sha256,
         "path": str(path),
     }

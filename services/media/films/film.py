@@ -44,7 +44,7 @@ class Work(NamedTuple):
 def make_renditions(
     source: str, directory: str, presets: dict[str, Any], limits: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """{probe, renditions: [{name, kind, format, content_type, width, height, duration_s, size_bytes, sha256, path}]},
+    """{probe, renditions: [{name, kind, format, content_type, width, height, duration_s, size_bytes, path}]},
     in the order of the set's presets for videos; `presets` is PresetSet.wire(), `limits` Limits.wire().
 
     A rendition is `directory/<name>.<format>`; stills have no `duration_s`. Raises MediaError.

@@ -32,7 +32,7 @@ PROBED, PLAYED = 0.02, 0.95  # of the whole; then the renditions are stored
 def make_renditions(
     source: str, directory: str, presets: dict[str, Any], limits: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """{probe, renditions: [{name, kind, format, content_type, duration_s, size_bytes, sha256, path}]}, in the order of
+    """{probe, renditions: [{name, kind, format, content_type, duration_s, size_bytes, path}]}, in the order of
     the set's presets for sounds; `presets` is PresetSet.wire(), `limits` Limits.wire().
 
     A rendition is `directory/<name>.<format>`. Raises MediaError.

@@ -6,7 +6,6 @@ applied to the pixels first. Refuses what `probe` and `decoding` refuse.
 """
 
 import base64
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def make_renditions(
     presets: dict[str, Any],
     limits: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """{probe, renditions: [{name, kind, format, content_type, width, height, frames, size_bytes, sha256, path}]}, in
+    """{probe, renditions: [{name, kind, format, content_type, width, height, frames, size_bytes, path}]}, in
     the order of the set's presets for pictures; `presets` is PresetSet.wire(), `limits` Limits.wire().
 
     A rendition is `directory/<name>.<format>`. The probe has `thumbhash` (Base64), `dominant_colour` (`#rrggbb` or
@@ -95,6 +94,5 @@ def _write(frames: Frames, preset: Preset, directory: Path) -> dict[str, Any]:
         "height": frames.images[0].height,
         "frames": len(frames.images),
         "size_bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
         "path": str(path),
     }

@@ -1,6 +1,5 @@
 """Renditions of a film or a sound by a slot, for the tests, and what is in them."""
 
-import hashlib
 from pathlib import Path
 
 import av
@@ -16,7 +15,7 @@ async def made(pool, source, out, presets=DEFAULT, **more):
     for one in result["renditions"]:
         data = read(one)
         assert Path(one["path"]).parent == out
-        assert (one["size_bytes"], one["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert one["size_bytes"] == len(data)
     assert sorted(path.name for path in out.iterdir()) == sorted(
         f"{one['name']}.{one['format']}" for one in result["renditions"]
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,7 @@ async def test_the_shipped_photo_is_turned_upright_and_stripped(pool, out):
     for made in result["renditions"]:
         data = (out / f"{made['name']}.webp").read_bytes()
         assert data[:4] + data[8:12] == b"RIFFWEBP"
-        assert (made["size_bytes"], made["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert made["size_bytes"] == len(data)
         image = pyvips.Image.new_from_buffer(data, "")
         assert (image.width, image.height) == (made["width"], made["height"])
         assert not [f for f in image.get_fields() if f.startswith(("exif", "icc", "xmp", "iptc", "orientation"))]
