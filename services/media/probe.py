@@ -70,7 +70,8 @@ def probe(source: str, limits: dict[str, Any] | None = None, *, moving: bool = T
 
 @contextmanager
 def refusing(source: str) -> Iterator[None]:
-    """What libvips raises becomes MediaError."""
+    """What libvips raises becomes MediaError, in words about this file: those before it are forgotten."""
+    pyvips.vips_lib.vips_error_clear()  # decoders remark on good files too, and the buffer of it all has an end
     try:
         yield
     except pyvips.Error as error:
@@ -82,7 +83,10 @@ def refusing(source: str) -> Iterator[None]:
 
 def refusal(words: str, source: str) -> MediaError:
     """Put libvips' text into one of the codes of MediaError; its own words go along, shortened and without the path."""
-    lines = [line for line in words.replace(source, "file").splitlines() if "bad seek" not in line]  # HEIF's noise
+    lines = words.replace(source, "file").splitlines()
+    if words.endswith("..."):  # the buffer is full, and what it cut may be a path
+        lines.pop()
+    lines = [line for line in lines if "bad seek" not in line]  # HEIF's noise
     words = "".join(char if char.isprintable() else "?" for char in " ".join(" ".join(lines).split()))[:200]
     text = words.lower()
     if any(phrase in text for phrase in _MEMORY) and _SECURITY not in text:

@@ -10,7 +10,7 @@ import pyvips
 from services.media.errors import MediaError, SlotDied, SlotsUnavailable
 from services.media.pool import Pool
 from services.media.presets import preset_set
-from tests.integration.media import pictures
+from tests.integration.media import mutations, pictures
 
 PRESETS = preset_set("default").wire()
 
@@ -239,3 +239,27 @@ def _data_kib(pool):
     (pid,) = pool.pids()
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))
+
+
+async def test_a_refusal_tells_of_its_own_file_however_many_were_refused_before(pool, out, tmp_path):
+    """libvips adds up what its decoders remark on, until it has no room for what is wrong."""
+    large, cut = tmp_path / "large", tmp_path / "cut"
+    large.write_bytes(mutations.good()["avif"])
+    cut.write_bytes(pictures.PHOTO.read_bytes()[:200_000])
+    first = await refused(pool, cut, out)
+    for _ in range(60):
+        assert (await refused(pool, large, out, limits={"image": {"pixels": 1}})).code == "too_many_pixels"
+    again = await refused(pool, cut, out)
+    assert (again.code, again.message) == (first.code, first.message)
+    assert first.code == "truncated"
+
+
+async def test_no_path_is_told_when_there_is_more_to_tell_than_libvips_keeps(pool, out, tmp_path):
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    (folder / "in").write_bytes(
+        mutations.damaged(mutations.good()["avif"], "1 avif 124", list(mutations.good().values()))
+    )
+    error = await refused(pool, folder / "in", out)
+    assert error.code == "corrupt"
+    assert "/" not in error.message
