@@ -23,6 +23,7 @@ from tests.integration.api.test_mail import attempt
 from tests.integration.api.test_output import taken
 from tests.integration.api.worker import working
 from tests.integration.http.places import Place, bearer, client_of, expect_problem, on_one_database, place
+from tests.stalls import within
 
 __all__ = ["place"]
 ASK = {"prompt": "Why is the sky blue?", "system": "Be brief."}
@@ -220,7 +221,8 @@ async def test_cancelling_ends_the_call_within_a_second(place: Place, model: Mod
         async with httpx.AsyncClient() as client:
             answer = await client.post(f"{app.url}/v1/jobs/{job}/cancel", headers=bearer(key))
         assert answer.status_code == 202
-        await asyncio.wait_for(model.left.wait(), 1.0)
+        async with within(1.0):
+            await asyncio.wait_for(model.left.wait(), 10)
         rest = await stream.rest()
         assert (rest[-1].data["state"], text_of(rest, "half")) == ("cancelled", "half")
     assert (await audit(place.database)).ok

@@ -7,7 +7,6 @@ Only the worker's life is a small one of the tests': the real one beats from a t
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -70,13 +69,6 @@ class Brief(Do):
 
 COMMANDS = command_table(Do, Again, Brief)
 Handler = Callable[..., Awaitable[Any]]
-
-
-@asynccontextmanager
-async def within(limit_s: float) -> AsyncIterator[None]:
-    began_s = time.monotonic()
-    yield
-    assert time.monotonic() - began_s < limit_s
 
 
 class SmallLife:

@@ -14,7 +14,8 @@ from shared.ledger.store_accept import new_job
 from shared.ledger.store_dead import cancel_job
 from shared.transport.enqueue import enqueue, enqueue_all
 from shared.transport.names import stream
-from tests.integration.engine.engine import QUEUE, TOLD_S, Again, Do, Engine, within
+from tests.integration.engine.engine import QUEUE, TOLD_S, Again, Do, Engine
+from tests.stalls import within
 
 
 async def limit(engine: Engine, lane: str = "x", **policy: Any) -> None:

@@ -15,7 +15,8 @@ from shared.transport.attempt import Attempt, get_attempt
 from shared.transport.enqueue import enqueue
 from shared.transport.family import enqueue_family
 from shared.transport.relay import QueueRelay
-from tests.integration.engine.engine import QUEUE, TOLD_S, WAIT_S, Again, Do, Engine, within
+from tests.integration.engine.engine import QUEUE, TOLD_S, WAIT_S, Again, Do, Engine
+from tests.stalls import within
 
 ThisAttempt = Annotated[Attempt, TaskiqDepends(get_attempt)]
 

@@ -16,6 +16,7 @@ from services.media.pool import Pool
 from services.media.slots import wire
 from services.media.slots.seat import Seat
 from tests.integration.media.conftest import FAULTY, ended, open_pool, until
+from tests.stalls import within
 
 # The pool lives in a forked, daemonic child of a process with threads, as under Taskiq's launcher.
 FORKED_PARENT = """
@@ -72,7 +73,7 @@ async def test_close_ends_everything_at_once_and_may_be_called_again(hold):
         await until(pool, lambda p: p.running == 2)
         fds = [os.pidfd_open(p) for p in (*pool.pids(), pool._launcher._process.pid)]
         assert pid in pool.pids()
-        async with asyncio.timeout(2):
+        async with within(2):
             await asyncio.gather(pool.close(), pool.close())
         await pool.close()
         assert await ended(fds, 0.5)

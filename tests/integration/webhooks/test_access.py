@@ -17,6 +17,7 @@ from shared.runtime.egress import AddressPolicy
 from tests.integration.webhooks.certificates import Authority
 from tests.integration.webhooks.office import Office
 from tests.integration.webhooks.receivers import http_receiver, raw_receiver, says
+from tests.stalls import within
 
 LOOPBACK = AddressPolicy.from_cidrs(["127.0.0.0/8"])
 
@@ -124,7 +125,7 @@ async def test_the_token_endpoint_is_vetted_and_under_the_one_deadline() -> None
         got = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5, access=inside)
         assert (got.error, "refused: link_local" in (got.message or "")) == ("oauth2", True)
         hung = Access(grant=Grant("b", f"http://127.0.0.1:{port}/token", "me", "s"))
-        async with asyncio.timeout(2):
+        async with within(2):
             got = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 0.3, access=hung)
         assert got.error == "timeout"
 

@@ -4,10 +4,8 @@ import asyncio
 import gzip
 import socket
 import struct
-import time
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -16,6 +14,7 @@ from services.webhooks.answers import BODY_CAP_BYTES, Answer
 from services.webhooks.sender import Sender
 from shared.runtime.egress import AddressPolicy
 from tests.integration.webhooks.receivers import Talk, http_receiver, raw_receiver, says
+from tests.stalls import within
 
 LOOPBACK = AddressPolicy.from_cidrs(["127.0.0.0/8"])
 METADATA = ("http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/", "http://100.100.100.200/")
@@ -30,13 +29,6 @@ async def sender() -> AsyncIterator[Sender]:
 async def sent(sender: Sender, talk: Talk, *, timeout_s: float = 5.0, body: bytes = b"{}") -> Answer:
     async with raw_receiver(talk) as port:
         return await sender.send(f"http://127.0.0.1:{port}/", body, {}, timeout_s)
-
-
-@asynccontextmanager
-async def within(seconds: float) -> AsyncIterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds
 
 
 def drips(pieces: bytes, every_s: float = 0.01) -> Talk:

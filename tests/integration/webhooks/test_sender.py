@@ -4,9 +4,7 @@ import asyncio
 import gzip
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from services.webhooks.heads import INFORMATIONAL_MAX
 from services.webhooks.sender import Sender
 from shared.runtime.egress import AddressPolicy
 from tests.integration.webhooks.receivers import Talk, http_receiver, raw_receiver, says, self_signed
+from tests.stalls import within
 
 LOOPBACK = AddressPolicy.from_cidrs(["127.0.0.0/8"])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -169,13 +168,6 @@ async def test_the_headers_kept_are_bounded_and_storable(sender: Sender) -> None
         answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)
     assert len(answer.headers) == HEADERS_MAX
     assert answer.header("x-1") == "\ufffdé"
-
-
-@asynccontextmanager
-async def within(seconds: float) -> AsyncIterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds
 
 
 @pytest.mark.parametrize(
