@@ -53,6 +53,21 @@ def backlog_points(document: Document) -> dict[str, list[tuple[int, float, float
     }
 
 
+def rotation_points(document: Document) -> dict[str, list[tuple[int, float, float, float]]]:
+    """By name: (among how many, median, least and most µs of CPU)."""
+    rounds = (outcome(document, "rotation") or {"rounds": []})["rounds"]
+    words = {"new": "not met before", "met": "met before"}
+    return {
+        f"{kind}, {words[phase]}": [
+            (int(count), *_spread([row[kind][count][phase]["cpu_us"] for row in rounds]))
+            for count in sorted(rounds[0][kind], key=int)
+        ]
+        for kind in ("tenants", "lanes")
+        for phase in words
+        if rounds
+    }
+
+
 def peer_bars(document: Document) -> list[tuple[str, float, float, float, bool]]:
     """(system, median, least and most jobs a second, durable), fastest first."""
     found = outcome(document, "peers")

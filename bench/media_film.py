@@ -1,7 +1,6 @@
 """One film to H.264 at 720p, in a slot and by the ffmpeg CLI: `python -m bench.media_film make|slot|cli FILE`."""
 
 import asyncio
-import os
 import resource
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ import orjson
 import pyvips
 from av.video.frame import VideoFrame
 
+from bench.cpu import spent_us
 from services.media.films.presets import MP4_720
 from services.media.pool import Pool
 from services.media.presets import PresetSet
@@ -47,10 +47,10 @@ async def slot(path: Path) -> dict[str, float]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             args = {"source": str(path), "directory": folder, "presets": PresetSet("f", video=(MP4_720,)).wire()}
-            before = _cpu_of(pool.pids()[0])
+            before = spent_us(pool.pids())
             began = time.perf_counter()
             await pool.run("renditions", args, timeout_s=300)
-            return {"seconds": time.perf_counter() - began, "cpu_s": _cpu_of(pool.pids()[0]) - before}
+            return {"seconds": time.perf_counter() - began, "cpu_s": (spent_us(pool.pids()) - before) / 1e6}
     finally:
         await pool.close()
 
@@ -69,11 +69,6 @@ def cli(path: Path) -> dict[str, float]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return {"seconds": time.perf_counter() - began, "cpu_s": used.ru_utime + used.ru_stime}
-
-
-def _cpu_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any
 import orjson
 import pyvips
 
+from bench.pace import spread_ms
 from services.media.errors import DeadlineExceeded
 from services.media.pool import Pool
 from services.media.presets import Preset, PresetSet
@@ -130,7 +130,7 @@ async def kills(source: str, kind: str, total: int, slots: int) -> dict[str, Any
         for task in load:
             task.cancel()
         await asyncio.gather(*load, return_exceptions=True)
-    return spread(took_ms)
+    return spread_ms(took_ms)
 
 
 async def deadlines(source: str, kind: str, total: int, slots: int) -> dict[str, Any]:
@@ -146,7 +146,7 @@ async def deadlines(source: str, kind: str, total: int, slots: int) -> dict[str,
             late_ms.append((time.perf_counter() - began - limit_s) * 1000)
             while len(pool.pids()) < slots:  # noqa: ASYNC110 - other processes' doing
                 await asyncio.sleep(0.0005)
-    return spread(late_ms)
+    return spread_ms(late_ms)
 
 
 async def _endless(pool: Pool, source: str, kind: str) -> None:
@@ -164,16 +164,6 @@ def cpu(source: str, kind: str, total: int, _: int) -> dict[str, float]:
     for _ in range(total):
         render(source, kind)
     return {"cpu_ms": (time.process_time() - began) * 1000 / total}
-
-
-def spread(values: list[float]) -> dict[str, Any]:
-    ordered = sorted(values)
-    return {
-        "count": len(ordered),
-        "p50": statistics.median(ordered),
-        "p99": ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
-        "most": ordered[-1],
-    }
 
 
 def peak_bytes(pid: int) -> int:

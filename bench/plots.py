@@ -15,7 +15,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from bench.curves import backlog_points, latency_curves, peer_bars
+from bench.curves import backlog_points, latency_curves, peer_bars, rotation_points
 
 COLOURS = ("#8a8f98", "#1f6feb", "#0a2f6b", "#c9b458", "#d1603d", "#7a1f0a")
 DURABLE, VOLATILE = "#1f6feb", "#b9bec6"
@@ -42,19 +42,14 @@ def latency(document: dict[str, Any], axes: Any) -> bool:
 
 
 def backlog(document: dict[str, Any], axes: Any) -> bool:
-    series = backlog_points(document)
-    for (name, points), colour in zip(series.items(), COLOURS[1:], strict=False):
-        depths, medians, least, most = zip(*points, strict=True)
-        axes.plot(depths, medians, label=name, color=colour, marker="o", linewidth=1.8)
-        axes.fill_between(depths, least, most, color=colour, alpha=0.15, linewidth=0)
     axes.set_xscale("symlog", linthresh=1_000)
-    axes.set(xlabel="jobs waiting behind (log)", ylabel="µs a job, a hundred at a time", ylim=(0, None))
-    if series:
-        marks = [depth for depth, *_ in next(iter(series.values()))]
-        axes.set_xticks(marks, [f"{mark:,}" for mark in marks])
-        axes.xaxis.set_minor_locator(plt.NullLocator())
-        _legend(axes)
-    return bool(series)
+    axes.set(xlabel="jobs waiting behind (log)", ylabel="µs a job, a hundred at a time")
+    return _against(backlog_points(document), axes)
+
+
+def rotation(document: dict[str, Any], axes: Any) -> bool:
+    axes.set(xscale="log", xlabel="who take turns (log)", ylabel="µs of CPU a job, relay and backends")
+    return _against(rotation_points(document), axes)
 
 
 def peers(document: dict[str, Any], axes: Any) -> bool:
@@ -69,6 +64,21 @@ def peers(document: dict[str, Any], axes: Any) -> bool:
     return bool(bars)
 
 
+def _against(series: dict[str, list[tuple[int, float, float, float]]], axes: Any) -> bool:
+    """Lines of medians, with what lies between the least and the most."""
+    for (name, points), colour in zip(series.items(), COLOURS[1:], strict=False):
+        counts, medians, least, most = zip(*points, strict=True)
+        axes.plot(counts, medians, label=name, color=colour, marker="o", linewidth=1.8)
+        axes.fill_between(counts, least, most, color=colour, alpha=0.15, linewidth=0)
+    axes.set_ylim(0, None)
+    if series:
+        marks = [count for count, *_ in next(iter(series.values()))]
+        axes.set_xticks(marks, [f"{mark:,}" for mark in marks])
+        axes.xaxis.set_minor_locator(plt.NullLocator())
+        _legend(axes)
+    return bool(series)
+
+
 def _legend(axes: Any) -> None:
     """Below, where no line is."""
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.16))
@@ -81,6 +91,7 @@ def main(results: Path, folder: Path) -> list[str]:
     pictures: dict[str, Callable[[dict[str, Any], Any], bool]] = {
         "latency": latency,
         "backlog": backlog,
+        "rotation": rotation,
         "peers": peers,
     }
     for name, draw in pictures.items():

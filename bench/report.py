@@ -52,6 +52,7 @@ TITLES = {
     "flat": "A deep ledger with dead rows",
     "depths": "Cost against backlog",
     "spread": "Many tenants and lanes",
+    "rotation": "Taking turns",
     "history": "Beside a long history",
     "peers": "Other job systems",
     "burden": "Drains under burdens",

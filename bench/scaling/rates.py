@@ -22,9 +22,6 @@ class Measured:
     delivery_servers_us: float
     accept_us: float
     accept_servers_us: float
-    noop_rate: float
-    noop_us: float
-    noop_relay_us: float
     job_bytes: float
     attempt_bytes: float
     job_wal_bytes: float
@@ -59,9 +56,6 @@ def of(shown: Mapping[str, Any]) -> Measured:
         delivery_servers_us=figure("deliveries", "CPU of a delivery: database + Valkey"),
         accept_us=figure("accept", "CPU of an accept: app"),
         accept_servers_us=figure("accept", "CPU of an accept: database + Valkey"),
-        noop_rate=figure("drain", "durable no-op drain"),
-        noop_us=figure("drain", "CPU of a no-op: worker"),
-        noop_relay_us=figure("drain", "CPU of a no-op: relay"),
         job_bytes=_raw(outcomes, "history", "hours", "sizes", "job_row_bytes"),
         attempt_bytes=_raw(outcomes, "history", "hours", "sizes", "job_attempt_row_bytes"),
         job_wal_bytes=_raw(outcomes, "history", "history", "wal_bytes"),

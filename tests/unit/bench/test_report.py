@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import report
-from bench.curves import backlog_points, latency_curves, peer_bars
+from bench.curves import backlog_points, latency_curves, peer_bars, rotation_points
 from bench.figures import Figure, Outcome, Table
 from bench.pace import spread_ms
 from bench.report import BEGIN, END, between, full, merged, short, table
@@ -117,7 +117,15 @@ def test_points_and_bars_carry_their_spread() -> None:
     ledger = Table("", ["", "durability"], [[US, "PostgreSQL 18"], ["Celery", "Valkey"]])
     found = document(Outcome("peers", "postgres", "", [], drains, tables=[ledger]))
     assert peer_bars(found) == [("Celery", 20, 10, 30, False), (US, 2, 1, 3, True)]
-    assert (backlog_points(document()), peer_bars(document())) == ({}, [])
+    assert (backlog_points(document()), rotation_points(document()), peer_bars(document())) == ({}, {}, [])
+
+
+def test_what_a_turn_costs_is_drawn_in_the_order_of_how_many_take_turns() -> None:
+    phases = {"new": {"cpu_us": 7}, "met": {"cpu_us": 4}}
+    told = [{"tenants": {"1000": phases, "1": phases}, "lanes": {"1": phases}}]
+    points = rotation_points(document(Outcome("rotation", "postgres", "", [], told)))
+    assert points["tenants, not met before"] == [(1, 7, 7, 7), (1_000, 7, 7, 7)]
+    assert points["lanes, met before"] == [(1, 4, 4, 4)]
 
 
 @pytest.mark.parametrize(("stolen", "shown"), [(0.02, "2 %"), (None, "2 %"), (0.3, "1 %")])

@@ -33,7 +33,7 @@ FREE = Direction((Policy("Percent", 100_000, 15),), 0.0)
 FREELY = Bounds(1, 10_000, FREE, Direction((Policy("Percent", 100, 15),), 0.0))
 MEASURED = rates.Measured(
     delivery_rate=2000, delivery_us=400, delivery_relay_us=80, delivery_servers_us=260, accept_us=270,
-    accept_servers_us=60, noop_rate=5000, noop_us=90, noop_relay_us=33, job_bytes=450, attempt_bytes=210,
+    accept_servers_us=60, job_bytes=450, attempt_bytes=210,
     job_wal_bytes=2600, redis_mib=1.7, picture_rate=None, picture_us=None, runs=("r",),
 )  # fmt: skip
 
