@@ -9,10 +9,8 @@ Refuses the streams that carry Holdfast's own jobs.
 import asyncio
 import ssl
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator
 
@@ -64,7 +62,7 @@ class RedisStream(Destination):
 
     def __init__(self, sender: Sender) -> None:
         super().__init__(sender)
-        self._idle: OrderedDict[tuple[str, RedisStreamConfig], list[tuple[float, _Line]]] = OrderedDict()
+        self._idle: dict[_Line, tuple[float, str, RedisStreamConfig]] = {}  # the longest idle first
         self._context: ssl.SSLContext | None = None
 
     @classmethod
@@ -133,28 +131,29 @@ class RedisStream(Destination):
         return line
 
     def _kept(self, endpoint_id: str, config: RedisStreamConfig) -> "_Line | None":
-        held = self._idle.get((endpoint_id, config), [])
-        while held:
-            since, line = held.pop()
-            if time.monotonic() - since < IDLE_S and line.usable:
+        """The one that was idle last: it is the likeliest to be alive."""
+        self._tidy()
+        for line, (_, *whose) in reversed(self._idle.items()):
+            if whose == [endpoint_id, config]:
+                del self._idle[line]
                 return line
-            line.close()
-        self._idle.pop((endpoint_id, config), None)
         return None
 
     def _keep(self, endpoint_id: str, config: RedisStreamConfig, line: "_Line") -> None:
-        self._idle.setdefault((endpoint_id, config), []).append((time.monotonic(), line))
-        self._idle.move_to_end((endpoint_id, config))
-        while sum(map(len, self._idle.values())) > IDLE_MAX:
-            key, held = next(iter(self._idle.items()))
-            held.pop(0)[1].close()
-            if not held:
-                del self._idle[key]
+        self._idle[line] = (time.monotonic(), endpoint_id, config)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Close what is of no use, has been idle for too long, or is too many."""
+        now_s = time.monotonic()
+        for line, (since_s, *_) in list(self._idle.items()):
+            if now_s - since_s >= IDLE_S or len(self._idle) > IDLE_MAX or not line.usable:
+                del self._idle[line]
+                line.close()
 
     async def close(self) -> None:
-        for held in self._idle.values():
-            for _, line in held:
-                line.close()
+        for line in self._idle:
+            line.close()
         self._idle.clear()
 
 
@@ -167,7 +166,9 @@ class _Line:
 
     @property
     def usable(self) -> bool:
-        return not self._reader.at_eof() and not self._writer.is_closing()
+        """Alive, and with nothing unread: a reply too many would pass for the next command's."""
+        unread = self._reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way to ask
+        return not unread and not self._reader.at_eof() and not self._writer.is_closing()
 
     async def ask(self, words: list[str | bytes]) -> str:
         """Raises RedisRefused, ConnectionError, and ValueError for what is no reply of Redis."""
@@ -197,7 +198,7 @@ class _Line:
 def _read(url: str, policy: AddressPolicy | None) -> tuple[str, int, bool, int]:
     """(host, port, TLS, db). Raises BadInput; `policy` None for what was judged when it was stored."""
     scheme, mark, rest = url.partition("://")
-    path = urlsplit(f"//{rest}").path.strip("/")
+    path = rest.partition("/")[2].strip("/")
     if not mark or scheme not in ("redis", "rediss") or "?" in rest or not (path or "0").isdecimal() or len(path) > 4:
         raise _refused("must be redis://host[:port][/db], or rediss:// for TLS")
     netloc = rest.partition("/")[0]

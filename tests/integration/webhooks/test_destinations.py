@@ -2,14 +2,19 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import redis.asyncio
 
+from services.webhooks.destinations.redis_stream import IDLE_MAX, RedisStream, RedisStreamConfig
+from services.webhooks.sender import Sender
+from shared.runtime.egress import AddressPolicy
 from shared.testing.servers import Valkey
 from tests.integration.webhooks.office import Office
 from tests.integration.webhooks.receivers import raw_receiver, says
@@ -176,6 +181,51 @@ def talk_then_close(talk: Any) -> Any:
     return serve
 
 
+@dataclass(frozen=True)
+class Target:
+    id: str
+    config: RedisStreamConfig
+    url: str = ""
+
+
+async def test_lines_that_break_are_nobody_elses_failure(valkey: Valkey) -> None:
+    async def fickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(b"+1-0\r\n")
+        await reader.read(1_000)
+        writer.close()
+
+    server = await asyncio.start_server(fickle, "127.0.0.1", 0)
+    async with server, Sender(AddressPolicy.from_cidrs(["127.0.0.1/32"])) as sender:
+        streams = RedisStream(sender)
+        port = server.sockets[0].getsockname()[1]
+        fickle_one = Target("ep_fickle", RedisStreamConfig(url=f"redis://127.0.0.1:{port}", stream="x"))
+        said = [await streams.send(fickle_one, "evt", b"{}", {}, 5) for _ in range(2)]
+        assert [(answer.status, answer.error) for answer in said] == [(200, None), (None, "disconnected")]
+        config = RedisStreamConfig(url=valkey.url, stream="mine")
+        for number in range(IDLE_MAX + 6):
+            answer = await streams.send(Target(f"ep_{number}", config), "evt", b"{}", {}, 5)
+            assert (answer.status, answer.message) == (200, None)
+        async with redis.asyncio.from_url(valkey.url) as client:
+            assert await client.xlen("mine") == IDLE_MAX + 6
+        await streams.close()
+
+
+async def test_a_reply_too_many_is_no_answer_to_the_next_command() -> None:
+    async def chatty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(1_000):
+                writer.write(b"+1-0\r\n-ERR of nobody\r\n")
+
+    server = await asyncio.start_server(chatty, "127.0.0.1", 0)
+    async with server, Sender(AddressPolicy.from_cidrs(["127.0.0.1/32"])) as sender:
+        streams = RedisStream(sender)
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        target = Target("ep_1", RedisStreamConfig(url=url, stream="x"))
+        assert [(await streams.send(target, "evt", b"{}", {}, 5)).status for _ in range(3)] == [200, 200, 200]
+        await streams.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "config", "pointer", "code"),
     [
@@ -191,6 +241,9 @@ def talk_then_close(talk: Any) -> Any:
             "config_refused",
         ),
         ("redis_stream", {"url": "redis://redis.example"}, "/config/stream", "config_refused"),
+        ("redis_stream", {"url": "redis://[", "stream": "x"}, "/config/url", "url_refused"),
+        ("redis_stream", {"url": "redis://a]b", "stream": "x"}, "/config/url", "url_refused"),
+        ("redis_stream", {"url": "redis://h\u2100/", "stream": "x"}, "/config/url", "url_refused"),
         (
             "redis_stream",
             {"url": "redis://redis.example", "stream": "x", "maxlen": 3},
