@@ -4,6 +4,7 @@ The invariant: a private key touches no disk; where the system has no files in m
 process may read, for as long as OpenSSL reads it.
 """
 
+import asyncio
 import hashlib
 import os
 import ssl
@@ -12,28 +13,32 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-KEPT: Final = 256
+KEPT: Final = 64
+"""Each holds the machine's authorities, about a megabyte."""
 
 
 class ClientContexts:
-    """`make` builds a context that verifies servers; reading a machine's authorities takes it some milliseconds."""
+    """`make` builds a context that verifies servers; reading a machine's authorities takes it tens of milliseconds."""
 
     def __init__(self, make: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> None:
         self._make = make
         self._kept: OrderedDict[bytes, ssl.SSLContext] = OrderedDict()
 
-    def of(self, certificate: str, private_key: str) -> ssl.SSLContext:
-        """Raises ssl.SSLError for a pair that OpenSSL does not take."""
+    async def of(self, certificate: str, private_key: str) -> ssl.SSLContext:
+        """Made in a thread, so that nobody else's delivery waits. Raises ssl.SSLError for a pair that is not taken."""
         key = hashlib.sha256(f"{certificate}\x00{private_key}".encode()).digest()
         context = self._kept.get(key)
         if context is None:
-            context = self._make()
-            load_pair(context, certificate, private_key)
-            self._kept[key] = context
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
+            made = await asyncio.to_thread(self._made, certificate, private_key)
+            context = self._kept.setdefault(key, made)  # another delivery may have been quicker
+        self._kept.move_to_end(key)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return context
+
+    def _made(self, certificate: str, private_key: str) -> ssl.SSLContext:
+        context = self._make()
+        load_pair(context, certificate, private_key)
         return context
 
 

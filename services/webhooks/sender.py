@@ -152,7 +152,8 @@ class Sender:
         context: ssl.SSLContext | None = None
         try:
             if access.pair is not None:
-                context = self._contexts.of(*access.pair)
+                async with asyncio.timeout(max(until_s - time.monotonic(), TIMEOUT_MIN_S)):
+                    context = await self._contexts.of(*access.pair)
             for _ in range(1 if access.grant is None else 2):
                 if access.grant is not None:
                     async with asyncio.timeout(max(until_s - time.monotonic(), TIMEOUT_MIN_S)):
@@ -162,7 +163,7 @@ class Sender:
                 if answer.status != UNAUTHORIZED or time.monotonic() >= until_s:
                     break
         except TimeoutError:
-            return Answer(None, "timeout", f"no token within {timeout_s:g} s", 0.0)
+            return Answer(None, "timeout", f"what lets us in was not ready within {timeout_s:g} s", 0.0)
         except TokenFailed as failed:
             return Answer(None, "oauth2", str(failed), 0.0)
         except ssl.SSLError as error:
@@ -192,7 +193,7 @@ class Sender:
         exchange: Exchange | None = None
         began = time.perf_counter()
         try:
-            exchange = Exchange(self._connector, self._route(url, context, form))
+            exchange = Exchange(self._connector, self._route_to(url, context, form=form))
             async with asyncio.timeout(max(timeout_s, TIMEOUT_MIN_S)):
                 await exchange.run(headers, body, last=crowded)
         except EXPECTED as error:
@@ -206,7 +207,11 @@ class Sender:
     async def _post_form(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
         return await self._once(url, body, headers, timeout_s, form=True)
 
-    def _read_route(self, url: str, context: ssl.SSLContext | None, form: bool) -> Route:
+    def _route_to(self, url: str, context: ssl.SSLContext | None, *, form: bool) -> Route:
+        """One with a context is not kept: whoever forgets the context shall be rid of it, and of its private key."""
+        return self._route(url, form) if context is None else self._read_route(url, form, context)
+
+    def _read_route(self, url: str, form: bool, context: ssl.SSLContext | None = None) -> Route:
         # encoded: the connection is made to, and asked for, the very text that was judged.
         return Route.to(URL(check_url(url, self._policy).url, encoded=True), _FORM if form else _ALWAYS, context)
 
