@@ -14,7 +14,7 @@ from shared.contracts.lane import NAME_MOST_CHARS, is_lane_name
 from shared.kernel.errors import BadInput
 from shared.runtime.callers import Caller, require
 from shared.runtime.pages import Page, pages_of, pages_of_keys
-from shared.runtime.paths import id_in_path
+from shared.runtime.paths import id_of
 from shared.runtime.resources import Resources, get_resources
 from shared.runtime.watch import JobWatch
 from shared.transport.attempt import Attempt, get_attempt
@@ -80,9 +80,9 @@ QueueOfLane = Annotated[str, Depends(_of_a_lane)]
 QueueChosen = Annotated[str | None, Depends(_chosen)]
 LaneName = Annotated[str, AfterValidator(_lane)]
 LanePage = Annotated[Page, pages_of_keys("lanes", 1_200)]  # a queue, and a lane's name in UTF-8
-JobId = Annotated[str, id_in_path("job", "job")]
-UserId = Annotated[str, id_in_path("user", "user")]
-ActionId = Annotated[str, id_in_path("act", "action")]
+JobId = Annotated[str, id_of("job", "job")]
+UserId = Annotated[str, id_of("user", "user")]
+ActionId = Annotated[str, id_of("act", "action")]
 JobPage = Annotated[Page, pages_of("job")]
 ActionPage = Annotated[Page, pages_of("act")]
 ItemPage = Annotated[Page, pages_of_keys("items", 2_800)]  # an item's id in UTF-8

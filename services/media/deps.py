@@ -17,7 +17,7 @@ from services.media.settings import MediaSettings
 from shared.kernel.errors import NotFound
 from shared.runtime.callers import Caller, require
 from shared.runtime.pages import Page, pages_of, pages_of_keys
-from shared.runtime.paths import id_in_path
+from shared.runtime.paths import id_of
 from shared.runtime.resources import Resources, get_resources
 from shared.transport.attempt import Attempt, get_attempt
 
@@ -76,14 +76,14 @@ async def held_links(request: Request) -> Links:
 
 
 # Routes
-AssetId = Annotated[str, id_in_path("ast", "asset")]
+AssetId = Annotated[str, id_of("ast", "asset")]
 SetInPath = Annotated[str, AfterValidator(_set_name)]
 SetPage = Annotated[Page, pages_of_keys("sets", 200)]
 Held = Annotated[Resources, Depends(held)]
 HeldBlobs = Annotated[Blobs, Depends(held_blobs)]
 HeldBuffers = Annotated[Buffers, Depends(held_buffers)]
 HeldRoom = Annotated[Room, Depends(held_room)]
-UploadId = Annotated[str, id_in_path("upl", "upload")]
+UploadId = Annotated[str, id_of("upl", "upload")]
 HeldLinks = Annotated[Links, Depends(held_links)]
 HeldSettings = Annotated[MediaSettings, Depends(held_settings)]
 MayRead = Annotated[Caller, Depends(require("media:read"))]

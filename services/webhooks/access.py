@@ -142,7 +142,10 @@ def _leaf(pem: str) -> x509.Certificate:
         raise _refused(pointer, "this is no certificate in PEM") from None
     if len(chain) > CHAIN_MAX:
         raise _refused(pointer, f"the chain has more than {CHAIN_MAX} certificates")
-    key = chain[0].public_key()
+    try:  # each is read when it is asked for
+        key, _ = chain[0].public_key(), (chain[0].subject, chain[0].issuer)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _refused(pointer, f"the certificate cannot be read: {error}"[:200]) from None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < RSA_MIN_BITS:
         raise _refused(pointer, f"its RSA key has {key.key_size} bits, {RSA_MIN_BITS} are the least")
     return chain[0]

@@ -38,6 +38,8 @@ async def explanation(
     """Raises NotFound for an endpoint that the tenant never had."""
     now_us = database.clock.now_us()
     async with looking(database) as connection:
+        if not is_id(endpoint_id, "ep"):
+            raise NotFound(f"there is no endpoint {endpoint_id[:100]}")
         endpoint = await endpoint_row(connection, endpoint_id, tenant)
         deleted = await deleted_at(connection, endpoint_id, tenant) if endpoint is None else None
         if endpoint is None and deleted is None:

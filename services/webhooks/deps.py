@@ -12,7 +12,7 @@ from services.webhooks.settings import WebhooksSettings
 from shared.kernel.errors import NotFound
 from shared.runtime.callers import Caller, require
 from shared.runtime.pages import Page, pages_of, pages_of_keys
-from shared.runtime.paths import id_in_path
+from shared.runtime.paths import id_of
 from shared.runtime.resources import Resources, get_resources
 from shared.transport.attempt import Attempt, get_attempt
 
@@ -41,13 +41,13 @@ def _type(text: str) -> str:
 
 
 # Routes
-EndpointId = Annotated[str, id_in_path("ep", "endpoint")]
+EndpointId = Annotated[str, id_of("ep", "endpoint")]
 TypeInPath = Annotated[str, AfterValidator(_type)]
 TypePage = Annotated[Page, pages_of_keys("types", 200)]
-EventId = Annotated[str, id_in_path("evt", "event")]
-DeliveryId = Annotated[str, id_in_path("job", "delivery")]
-TestId = Annotated[str, id_in_path("job", "test")]
-ReplayId = Annotated[str, id_in_path("job", "replay")]
+EventId = Annotated[str, id_of("evt", "event")]
+DeliveryId = Annotated[str, id_of("job", "delivery")]
+TestId = Annotated[str, id_of("job", "test")]
+ReplayId = Annotated[str, id_of("job", "replay")]
 EndpointPage = Annotated[Page, pages_of("ep")]
 DeliveryPage = Annotated[Page, pages_of("job")]
 ReplayPage = Annotated[Page, pages_of("job")]

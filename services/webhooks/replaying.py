@@ -25,6 +25,7 @@ from shared.kernel.clock import from_rfc3339, rfc3339
 from shared.kernel.errors import BadInput, Conflict, NotFound
 from shared.kernel.faultpoints import strike
 from shared.runtime.bodies import Body
+from shared.runtime.paths import id_of
 from shared.runtime.resources import Resources
 from shared.transport.attempt import Attempt, Discard, Retry
 from shared.transport.enqueue import enqueue
@@ -50,8 +51,8 @@ class NewReplay(Body):
     """`event`: `event_id`, and `endpoint_id` for that one only; `failed` and `missing`: `endpoint_id` and `since`."""
 
     what: What
-    endpoint_id: Annotated[str, Field(max_length=100)] | None = None
-    event_id: Annotated[str, Field(max_length=100)] | None = None
+    endpoint_id: Annotated[str, Field(max_length=100), id_of("ep", "endpoint")] | None = None
+    event_id: Annotated[str, Field(max_length=100), id_of("evt", "event")] | None = None
     since: Instant | None = None
     until: Instant | None = None
     rate_per_s: float = Field(RATE_PER_S, ge=0.1, le=1_000, description="deliveries that are made in a second")

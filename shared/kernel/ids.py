@@ -11,7 +11,7 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_SHAPE = re.compile(r"^[a-z]{2,8}_[0-7][0-9a-hjkmnp-tv-z]{25}$")
+_SHAPE = re.compile(r"[a-z]{2,8}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 
 class _Sequence:
@@ -53,7 +53,7 @@ def new_id(prefix: str) -> str:
 
 
 def is_id(text: str, prefix: str) -> bool:
-    return text.startswith(prefix + "_") and _SHAPE.match(text) is not None
+    return text.startswith(prefix + "_") and _SHAPE.fullmatch(text) is not None
 
 
 def id_floor(prefix: str, at_us: int) -> str:

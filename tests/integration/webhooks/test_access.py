@@ -1,6 +1,9 @@
 """Client certificates and OAuth2 of endpoints: judged when given, sealed, shown without their secrets, and used."""
 
 import asyncio
+import gc
+import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from services.webhooks import clients
 from services.webhooks.access import Access, open_access
 from services.webhooks.sender import Sender
 from services.webhooks.tokens import Grant
@@ -19,6 +23,7 @@ from tests.integration.webhooks.office import Office
 from tests.integration.webhooks.receivers import http_receiver, raw_receiver, says
 from tests.stalls import within
 
+P256 = bytes.fromhex("06082a8648ce3d030107")
 LOOPBACK = AddressPolicy.from_cidrs(["127.0.0.0/8"])
 
 
@@ -211,6 +216,7 @@ async def test_an_endpoint_with_a_client_certificate(
         ({"private_key": "no key"}, "private_key", "no private key in PEM"),
         ({"private_key": "other"}, "private_key", "does not belong"),
         ({"certificate": "expired"}, "certificate", "expired at"),
+        ({"certificate": "strange"}, "certificate", "cannot be read"),
     ],
 )
 async def test_certificates_that_do_not_fit_are_refused(
@@ -223,6 +229,9 @@ async def test_certificates_that_do_not_fit_are_refused(
         given["private_key"] = authority.issue(["second.client"])[1]
     if change.get("certificate") == "expired":
         given["certificate"], given["private_key"] = authority.issue(["first.client"], days=-1)
+    if change.get("certificate") == "strange":  # its key lies on a curve that nobody knows
+        der = ssl.PEM_cert_to_DER_cert(certificate).replace(P256, P256[:-1] + b"\x63")
+        given["certificate"] = ssl.DER_cert_to_PEM_cert(der)
     body = {"url": "https://127.0.0.1/", "event_types": ["*"], "client_certificate": given}
     refused = await office.client.post("/v1/webhooks/endpoints", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "client_certificate_refused")
@@ -238,3 +247,28 @@ async def test_a_token_url_inside_is_refused(office: Office) -> None:
     refused = await office.client.post("/v1/webhooks/endpoints", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "url_refused")
     assert refused.json()["errors"][0]["pointer"] == "/oauth2/token_url"
+
+
+async def test_who_forgets_a_certificate_forgets_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context holds a private key, and about a megabyte of authorities: nothing else may keep it."""
+    monkeypatch.setattr(clients, "KEPT", 2)
+    authority = Authority(tmp_path)
+    made: list[weakref.ref[ssl.SSLContext]] = []
+
+    def make() -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(authority.file))
+        made.append(weakref.ref(context))
+        return context
+
+    async def take(_: web.BaseRequest) -> web.Response:
+        return web.Response(headers={"Connection": "close"})
+
+    async with http_receiver(take, authority.server(["127.0.0.1"], clients=True)) as port, Sender(LOOPBACK) as sender:
+        monkeypatch.setattr(sender, "_contexts", clients.ClientContexts(make))
+        for number in range(6):
+            access = Access(pair=authority.issue([f"client{number}"]))
+            assert (await sender.send(f"https://127.0.0.1:{port}/", b"{}", {}, 5, access=access)).status == 200
+        async with asyncio.timeout(10):
+            while gc.collect() >= 0 and sum(one() is not None for one in made) > 2:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+    assert len(made) == 6

@@ -122,3 +122,14 @@ async def test_cancelled_deleted_gone_and_purged(office: Office) -> None:
     await office.run("DELETE FROM job WHERE state = 'completed'")  # as retention does after a day
     found = await why(office, event["id"], kept)
     assert (found["outcome"], found["deliveries"][0]["attempts"][0]["status"]) == ("delivered", 204)
+
+
+async def test_what_is_no_id_is_not_there(office: Office) -> None:
+    event = await office.event()
+    for wrong in ("\0", "ep_\0", "evt_1"):
+        asked = {"event": event["id"], "endpoint": wrong}
+        answer = await office.client.get("/v1/webhooks/explain", params=asked)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        for member in ("event_id", "endpoint_id"):
+            body = {"what": "event", "event_id": event["id"], member: wrong}
+            assert (await office.client.post("/v1/webhooks/replays", json=body)).status_code == 404

@@ -21,3 +21,10 @@ def test_an_id_stands_between_the_floors_around_it() -> None:
     made = new_id("job")
     after = time.time_ns() // 1_000
     assert id_floor("job", before) <= made < id_floor("job", after + 2_000)
+
+
+def test_an_id_is_all_that_there_is() -> None:
+    made = new_id("job")
+    assert is_id(made, "job")
+    for wrong in (made + "\n", "\n" + made, made.upper(), made + "0", made[:-1], "jo"):
+        assert not is_id(wrong, "job")
