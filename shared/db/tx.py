@@ -16,7 +16,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from shared.db.engine import Database
 from shared.db.sql import Row, Statement
 
-current_tx: ContextVar["Tx | None"] = ContextVar("holdfast_tx", default=None)
+_current: ContextVar["Tx | None"] = ContextVar("holdfast_tx", default=None)
+
+
+def current_tx() -> "Tx | None":
+    """The transaction around the caller, which takes more work still.
+
+    A task that was started inside one keeps its context, and would find it after the commit too: None then.
+    """
+    tx = _current.get()
+    return None if tx is None or tx.is_over else tx
 
 
 class Tx:
@@ -26,6 +35,7 @@ class Tx:
         self._dialect = database.dialect
         self._before: list[Callable[[], Awaitable[object]]] = []
         self._after: list[Callable[[], None]] = []
+        self.is_over = False
         self.touched: set[str] = set()  # queues that were given work: their relay is woken after the commit
 
     async def fetch(
@@ -56,14 +66,16 @@ async def open_tx(
         # Nested, so that the cap ends the block and the rollback that follows is outside of it.
         async with _capped(cap_s), AsyncSession(bind=connection, expire_on_commit=False) as session:
             tx = Tx(session, database)
-            token = current_tx.set(tx)
+            token = _current.set(tx)
             try:
                 yield tx
                 for last in tx._before:  # noqa: SLF001 - its own maker
                     await last()
+                tx.is_over = True
                 await session.flush()
             finally:
-                current_tx.reset(token)
+                tx.is_over = True
+                _current.reset(token)
     for action in tx._after:  # noqa: SLF001 - its own maker
         action()
     if wake is not None:

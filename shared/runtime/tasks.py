@@ -45,7 +45,7 @@ class Tasks:
         if self._count >= TASKS_MOST:
             raise TooLarge(f"one request may add {TASKS_MOST} tasks", limit=TASKS_MOST)
         command = durable_of(function).command_of(*args, **kwargs)
-        tx = current_tx.get()
+        tx = current_tx()
         now_us = self._resources.database.clock.now_us() if tx is None else tx.now_us
         job = new_job(command, tenant=self._tenant, now_us=now_us)
         self._count += 1
@@ -54,7 +54,7 @@ class Tasks:
             return job.id
         if tx not in self._joined:
             self._joined[tx] = []
-            tx.before_commit(lambda: enqueue_all(tx, self._joined[tx]))
+            tx.before_commit(lambda: enqueue_all(tx, self._joined.pop(tx)))
         self._joined[tx].append(job)
         return job.id
 

@@ -84,7 +84,7 @@ class HoldfastBroker(RedisStreamBroker):
         if len(content["args"]) != 1 or content["kwargs"]:
             raise Misconfigured(f"{message.task_name} takes one {command_type.__name__}, positionally")
         command = command_type.model_validate(content["args"][0])
-        tx = current_tx.get()
+        tx = current_tx()
         now_us = self._accept().database.clock.now_us() if tx is None else tx.now_us
         job = new_job(
             command,
@@ -151,7 +151,7 @@ class LedgerResults(AsyncResultBackend[Any]):
         return to_taskiq({"state": "running", "progress_at": None, **known})
 
     async def _read(self, task_id: str) -> Mapping[str, Any]:
-        if current_tx.get() is not None:
+        if current_tx() is not None:
             raise JobFailed("waiting for a result inside an open Tx would wait for a job that is not committed yet")
         if self.acceptor is None:
             raise Misconfigured("the broker has no resources yet: start the app's lifespan first")

@@ -1,5 +1,6 @@
 """`DurableTasks` in an app: async and sync routes, inside and outside of a Tx, with errors on either side of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,32 @@ async def note(word: str, times: int = 1) -> None: ...
 
 
 async def forgotten(word: str) -> None: ...
+
+
+def add_late_routes(app: FastAPI) -> None:
+    """Tasks that are added when a block has ended, or is about to."""
+
+    @app.post("/afterwards")
+    async def afterwards(tasks: DurableTasks) -> None:
+        over = asyncio.Event()
+
+        async def from_a_task() -> None:
+            await over.wait()
+            tasks.add_task(note, "afterwards")
+
+        async with app.state.resources.tx():
+            started = asyncio.create_task(from_a_task())  # with this block's context, which outlives it
+        over.set()
+        await started
+
+    @app.post("/last")
+    async def last(tasks: DurableTasks) -> None:
+        async def one_more() -> None:
+            tasks.add_task(note, "last")
+
+        async with app.state.resources.tx() as tx:
+            tasks.add_task(note, "first")
+            tx.before_commit(one_more)
 
 
 def make_app(place: Place, seen: list[str]) -> FastAPI:  # noqa: C901 - one small route beside the other
@@ -92,6 +119,7 @@ def make_app(place: Place, seen: list[str]) -> FastAPI:  # noqa: C901 - one smal
         except LookupError:
             tasks.add_task(note, "outside")
 
+    add_late_routes(app)
     return app
 
 
@@ -146,6 +174,13 @@ async def test_with_a_transaction_of_the_request_they_are_one(place: Place, shop
 async def test_a_block_takes_what_was_added_in_it(place: Place, shop: httpx.AsyncClient) -> None:
     assert (await shop.post("/block")).status_code == 200
     assert await words(place) == ["inside", "outside"]
+
+
+async def test_a_block_that_is_over_takes_nothing_more(place: Place, shop: httpx.AsyncClient) -> None:
+    assert (await shop.post("/afterwards")).status_code == 200
+    assert await words(place) == ["afterwards"]
+    assert (await shop.post("/last")).status_code == 200
+    assert await words(place) == ["afterwards", "first", "last"]
 
 
 async def test_a_block_that_rolls_back_takes_its_tasks_along(place: Place, shop: httpx.AsyncClient) -> None:
