@@ -7,6 +7,7 @@ list under the name of an .mp4 refers to); only `streams`' decoders run, on one 
 frame larger than the limit. Refuses what is over the limits, and files without a stream that can be decoded.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,14 @@ class _Bytes:
     name = "source"
 
     def __init__(self, file: Any) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Where no file reaches is an answer to libav: PyAV would raise an error of ours later, and anywhere."""
+        try:
+            return int(self._seek(offset, whence))
+        except (OSError, OverflowError):
+            return -errno.EINVAL
 
 
 def _refuse(*_: Any) -> NoReturn:

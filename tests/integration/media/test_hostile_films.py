@@ -142,6 +142,22 @@ async def test_a_film_whose_samples_lie_in_another_file_is_not_given_them(pool, 
     assert (await refused(pool, tmp_path / "video.mov", out)).code in {"corrupt", "truncated"}
 
 
+async def test_samples_where_no_file_reaches_are_damage(pool, out, tmp_path):
+    """No file system has a place so far out: the seek itself fails, in code that libav calls."""
+    films.film(tmp_path / "film", size=(64, 48), seconds=0.5, sound=False)
+    data = (tmp_path / "film").read_bytes()
+    at = data.index(b"stco") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    count = int.from_bytes(data[at + 12 : at + 16], "big")
+    far = (16 + 8 * count).to_bytes(4, "big") + b"co64\0\0\0\0" + count.to_bytes(4, "big")
+    changed = bytearray(data[:at] + far + (2**62).to_bytes(8, "big") * count + data[at + size :])
+    for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        where = changed.index(name) - 4
+        changed[where : where + 4] = (int.from_bytes(changed[where : where + 4], "big") + 4 * count).to_bytes(4, "big")
+    (tmp_path / "far").write_bytes(changed)
+    assert (await refused(pool, tmp_path / "far", out)).code in {"corrupt", "truncated"}
+
+
 GOOD = {
     **{form: lambda path, form=form: films.film(path, form, size=(64, 48), seconds=0.5) for form in films.CODECS},
     "fragmented": lambda path: films.film(
