@@ -21,6 +21,8 @@ DEPTH_MAX: Final = 64
 PARTS_MAX: Final = 2_000
 VISITS_MAX: Final = 100
 _PLACES_MAX: Final = 5_000
+_STEPS_MAX: Final = 100_000
+"""From places to the members that are told apart there, for each part that looks: a quarter of a second."""
 _ENUM_STEP: Final = 64  # values of an enum that cost as much as a part
 # Where a schema has subschemas, and what they look at.
 _ONES: Final = (
@@ -191,10 +193,13 @@ def _walk(parts: dict[Path, _Part]) -> None:
     """Over the places that the schema tells apart, each as the parts that look at it, counted."""
     origin: dict[Path, int] = {(): 1}
     start = frozenset(origin.items())
-    seen, waiting = {start}, [start]
+    seen, waiting, taken = {start}, [start], 0
     while waiting:
         visits = _closure(parts, dict(waiting.pop()))
         names = {name for place in visits for name in parts[place].members}
+        taken += len(visits) * (len(names) + 2)
+        if taken > _STEPS_MAX:
+            raise SchemaRefused(f"the schema takes more than {_STEPS_MAX} steps to check: too many names at once", ())
         steps = [[(to, count) for place, count in visits.items() for to in parts[place].below(name)]
                  for name in (None, *sorted(names))]  # fmt: skip
         steps.append([(to, count) for place, count in visits.items() for to in parts[place].elements])

@@ -58,6 +58,7 @@ def test_ordinary_ones_are_taken(schema: Any) -> None:
         ({"items": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}, "/items/allOf/0"),
         ({"additionalProperties": {"anyOf": [{"$ref": "#"}, {"not": {"$ref": "#"}}]}}, None),
         (LAUGHS, None),
+        ({"properties": {f"p{n}": {"$ref": "#"} for n in range(1_900)}}, ""),
         (deep(DEPTH_MAX + 1), "/not" * (DEPTH_MAX + 1)),
         ({"description": "x" * SIZE_MAX_BYTES}, ""),
     ],
