@@ -57,12 +57,18 @@ def rfc3339(at_us: int | None) -> str | None:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_us % SECOND_US:06d}Z"
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST = datetime.max.replace(tzinfo=UTC) - _EPOCH
+
+
 def from_rfc3339(text: str) -> int:
     """Microseconds since the epoch; ValueError for what is no instant with an offset, or before 1970 or after 9999."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None or "T" not in text.upper():
         raise ValueError("give an instant with its offset, as 2026-01-31T12:00:00Z")
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    since = moment - _EPOCH
     if since.days < 0:
         raise ValueError("that was before 1970")
+    if since > _MOST:
+        raise ValueError("that is after 9999")
     return (since.days * 86_400 + since.seconds) * SECOND_US + since.microseconds

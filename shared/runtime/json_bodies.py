@@ -6,6 +6,7 @@ app refuses one that forgot it. Routes without a body field cost nothing.
 """
 
 import json
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -46,13 +47,16 @@ def read_json(body: bytes) -> Any:
     """Raises BadInput, and JSONDecodeError for a mistake of grammar, which has a position of its own."""
     text = utf8(body)
     try:
-        return json.loads(text, object_pairs_hook=_members, parse_constant=_no_number)
+        value = json.loads(text, object_pairs_hook=_members, parse_constant=_no_number, parse_float=_finite)
     except json.JSONDecodeError:
         raise
     except RecursionError:
         raise too_deep() from None
     except ValueError:
         raise BadInput(f"the body holds a number of more than {DIGITS_LIMIT} digits", pointer="") from None
+    if text.count("[") + text.count("{") > DEPTH_LIMIT and _is_too_deep(value):
+        raise too_deep()
+    return value
 
 
 def utf8(body: bytes) -> str:
@@ -72,6 +76,14 @@ def too_deep() -> BadInput:
     return BadInput(f"the body is nested deeper than {DEPTH_LIMIT} levels", pointer="")
 
 
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH_LIMIT):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [below for one in inner for below in one]
+    return any(isinstance(one, dict | list) for one in level)
+
+
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
@@ -80,6 +92,13 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         shown = json.dumps(twice[:_NAME_LIMIT_CHARS])
         raise BadInput(f"the member {shown} comes twice in one object", pointer="")
     return members
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise BadInput(f"{text[:_NAME_LIMIT_CHARS]} is too large for a number", pointer="")
+    return value
 
 
 def _no_number(name: str) -> NoReturn:

@@ -4,6 +4,7 @@
 secrets and to show internals: an unforeseen error answers 500 with an `instance` that stands in the log beside it.
 """
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -58,7 +59,10 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
         "code": code,
         **more,
     }
-    body = orjson.dumps(document, default=str)
+    try:
+        body = orjson.dumps(document, default=str)
+    except orjson.JSONEncodeError:  # what was found may be half a character, or a number above 64 bits
+        body = json.dumps(document, default=str).encode()
     return Response(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 

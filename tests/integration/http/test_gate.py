@@ -75,7 +75,9 @@ UNREADABLE = [
     (b'\xef\xbb\xbf{"name": "x"}', "byte order mark"),
     (b'{"name": ' + b"1" * 4_301 + b"}", "a number of more than 4300 digits"),
     (b'{"name": ' + b"[" * 1_900, "nested deeper than 200 levels"),
+    (b'{"name": ' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper than 200 levels"),
     (b'{"name": NaN}', "NaN is not a JSON number"),
+    (b'{"name": -1e999}', "-1e999 is too large for a number"),
     (b'{"name": "x", "parts": [{"size": 1, "size": 2}]}', 'the member "size" comes twice in one object'),
 ]
 

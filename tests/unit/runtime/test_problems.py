@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import orjson
@@ -55,3 +56,9 @@ def test_the_unforeseen_shows_nothing(error: Exception) -> None:
 def test_a_database_that_does_not_answer_is_503() -> None:
     assert from_error(ConnectionRefusedError()).status_code == 503
     assert from_error(TimeoutError()).status_code == 503
+
+
+def test_what_cannot_be_written_is_told_all_the_same() -> None:
+    for found in ("\ud800", 2**70):
+        document = json.loads(from_error(BadInput("not taken", pointer="/\ud800", found=found)).body)
+        assert document["errors"][0]["pointer"] == "/\ud800"
