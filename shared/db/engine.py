@@ -114,11 +114,11 @@ class Database:
                     # Within: who is cancelled here has begun all the same, in the driver's thread, a moment later.
                     await self._sqlite.execute("BEGIN IMMEDIATE")
                     yield _SqliteConnection(self._sqlite)
+                    await asyncio.shield(self._sqlite.commit())
                 except BaseException:
                     # Shielded: a cancelled writer must not leave its transaction open for the next one.
                     await asyncio.shield(self._sqlite.rollback())
                     raise
-                await asyncio.shield(self._sqlite.commit())
             return
         async with self._acquire() as connection, connection.transaction():
             if relaxed:
