@@ -222,7 +222,7 @@ async def test_slots_without_room_for_any_call_keep_no_caller_waiting(out, room_
 
 async def test_a_large_picture_leaves_a_slot_as_it_was(out, tmp_path):
     """The C library keeps nothing of it: under the limit on memory, the next large one needs it all."""
-    source = pictures.save(tmp_path / "in", pictures.noise(3600, 2800), ".png[compression=0]")
+    source = pictures.save(tmp_path / "in", pictures.noise(3100, 3000), ".png[compression=0,interlace=1]")
     alone = Pool(1)
     await alone.start()
     try:
