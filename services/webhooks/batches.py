@@ -2,8 +2,9 @@
 
 The result of each stands at its place: 202 with what a single one would be answered, or the problem it would be refused
 with. An event with an `idempotency_key` is accepted once a day for each key, in whatever batch it comes again; then its
-first result is given, with `replayed`. Past JOBS_MAX deliveries in one batch, the others are left to fan-out jobs, but
-for those to endpoints that keep an order. Past JOBS_MOST of these too, the rest is refused, each by itself.
+first result is given, with `replayed`, also when it would be refused by now. Past JOBS_MAX deliveries in one batch, the
+others are left to fan-out jobs, but for those to endpoints that keep an order. Past JOBS_MOST of these too, the rest is
+refused, each by itself.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from services.webhooks.accepting import BatchEvent, Planned, plan_event
 from services.webhooks.desk import Desk
 from shared.db.tx import Tx
 from shared.kernel.errors import BadInput, HoldfastError, TooLarge
-from shared.runtime.keyed import Known, Part, claim_keys
+from shared.runtime.keyed import Known, Part, claim_keys, known_keys
 from shared.runtime.problems import from_error
 
 BATCH_MAX: Final = 1_000
@@ -49,12 +50,12 @@ async def plan_batch(desk: Desk, events: Sequence[Any], tenant: str, now_us: int
     jobs = 0
     for index, given in enumerate(events):
         item = await _item(desk, given, index, tenant, now_us, crowded=jobs >= JOBS_MAX)
-        if item.planned is not None and item.key in first:
+        if item.key in first:
             item = _again(item, items[first[item.key]], first[item.key], index)
         if item.planned is not None:
             jobs += len(item.planned.accepted.jobs)  # of a refused one too: those after it must not overtake it
             if jobs > JOBS_MOST:
-                item = Item(refusal(_no_room(jobs)))
+                item = replace(item, result=refusal(_no_room(jobs)), planned=None)
             elif item.key is not None:
                 first[item.key] = index
         items.append(item)
@@ -65,15 +66,17 @@ async def plan_batch(desk: Desk, events: Sequence[Any], tenant: str, now_us: int
 
 async def claim(tx: Tx, tenant: str, items: Sequence[Item]) -> list[Item]:
     """With the results of those whose keys were used before in place of their own; these are not to be written."""
+    scope = f"{tenant} webhooks.event"
+    refused = {item.key for item in items if item.key is not None and item.planned is None}
+    before = await known_keys(tx, scope, refused, tx.now_us)  # first: what is taken below is no answer to these
     parts = [
         Part(item.key, item.fingerprint, 202, item.result)
         for item in items
         if item.key is not None and item.planned is not None
     ]
-    before = await claim_keys(tx, f"{tenant} webhooks.event", parts, tx.now_us) if parts else {}
+    before |= await claim_keys(tx, scope, parts, tx.now_us) if parts else {}
     return [
-        _replayed(item, before[item.key], index) if item.planned is not None and item.key in before else item
-        for index, item in enumerate(items)
+        _replayed(item, before[item.key], index) if item.key in before else item for index, item in enumerate(items)
     ]
 
 
@@ -89,13 +92,15 @@ def answer_of(items: Sequence[Item]) -> dict[str, Any]:
 async def _item(desk: Desk, given: Any, index: int, tenant: str, now_us: int, *, crowded: bool) -> Item:
     try:
         event = _read(given, index)
-        planned = await plan_event(desk, event, tenant, now_us, crowded=crowded)
     except RequestValidationError as invalid:
         return Item(refusal(invalid))
-    except HoldfastError as refused:
-        return Item(refusal(_placed(refused, index)))
     key = event.idempotency_key
-    return Item({"status": 202, **planned.answer}, planned, key, _fingerprint(given) if key is not None else "")
+    fingerprint = _fingerprint(given) if key is not None else ""
+    try:
+        planned = await plan_event(desk, event, tenant, now_us, crowded=crowded)
+    except HoldfastError as refused:
+        return Item(refusal(_placed(refused, index)), None, key, fingerprint)
+    return Item({"status": 202, **planned.answer}, planned, key, fingerprint)
 
 
 def _no_room(jobs: int) -> TooLarge:

@@ -2,7 +2,8 @@
 
 What a part would be answered is known when its key is written, so one statement claims the keys and keeps the answers;
 the keys that were there already come back with what was answered then. Rows go in the order of their keys, which is the
-order of locks. They live as long as the keys of whole requests, in the same table.
+order of locks. They live as long as the keys of whole requests, in the same table. A part that is refused takes no key;
+`known_keys` says whether it was accepted before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,10 @@ _CLAIM = Statement(
     RETURNING key
     """,
 )
-_READ = Statement("dedup_read_many", "SELECT key, fingerprint, body FROM dedup WHERE scope = :scope AND key {any:keys}")
+_KNOWN = Statement(
+    "dedup_known_many",
+    "SELECT key, fingerprint, body FROM dedup WHERE scope = :scope AND expires_at > :now AND key {any:keys}",
+)
 
 
 class Part(NamedTuple):
@@ -59,8 +63,12 @@ async def claim_keys(connection: Connection, scope: str, parts: Sequence[Part], 
     rows = [(part.key, part.fingerprint, part.status, orjson.dumps(part.answer).decode()) for part in sorted(parts)]
     values = {"scope": scope, "now": now_us, "expires": after_us(now_us, TTL_S)}
     new = {row["key"] for row in await connection.fetch(_CLAIM, values, rows)}
-    old = sorted({part.key for part in parts} - new)
-    if not old:
+    return await known_keys(connection, scope, {part.key for part in parts} - new, now_us)
+
+
+async def known_keys(connection: Connection, scope: str, keys: set[str], now_us: int) -> dict[str, Known]:
+    """Those of the keys that are there, by key; none is taken."""
+    if not keys:
         return {}
-    found = await connection.fetch(_READ, {"scope": scope, "keys": old})
+    found = await connection.fetch(_KNOWN, {"scope": scope, "now": now_us, "keys": sorted(keys)})
     return {row["key"]: Known(row["fingerprint"], orjson.loads(row["body"])) for row in found}

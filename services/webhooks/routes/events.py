@@ -14,7 +14,7 @@ from services.webhooks.batches import BATCH_MAX, answer_of, claim, plan_batch
 from services.webhooks.delivery_examples import EVENT
 from services.webhooks.deps import EventId, Held, MayRead, MayWrite, TheDesk, get_desk
 from services.webhooks.documents import event_document
-from shared.kernel.errors import BadInput, NotFound
+from shared.kernel.errors import BadInput, HoldfastError, NotFound
 from shared.runtime.examples import example
 from shared.runtime.express import express
 from shared.runtime.idempotency import Idempotent
@@ -65,7 +65,11 @@ async def publish(request: Request, caller: MayWrite, once: Idempotent) -> Respo
     """
     given = read_event(await request.body())
     now_us = get_resources(request).database.clock.now_us()
-    planned = await plan_event(get_desk(request), given, caller.tenant, now_us)
+    try:
+        planned = await plan_event(get_desk(request), given, caller.tenant, now_us)
+    except HoldfastError:
+        await once.replay()  # its type may have been archived since it was accepted
+        raise
     location = {"Location": f"/v1/webhooks/events/{planned.event_id}"}
     return await once.accept(planned.accepted, 202, planned.answer, location)
 

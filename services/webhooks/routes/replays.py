@@ -35,11 +35,11 @@ async def begin(
     never attempted, is `missing`; what ended as a dead letter is `failed`, and starts over as the delivery that it is.
     """
     keep_s = desk.settings.keep_events_s
-    replay = replay_of(body, caller.tenant, resources.database.clock.now_us(), keep_s)
     if body.dry_run:
-        return JSONResponse(await count(resources.database, replay.model_dump(), keep_s))
-    async with once.tx() as tx:
-        made = await start(tx, replay, keep_s)
+        asked = replay_of(body, caller.tenant, resources.database.clock.now_us(), keep_s)
+        return JSONResponse(await count(resources.database, asked.model_dump(), keep_s))
+    async with once.tx() as tx:  # the judging too: what began a day ago may name an instant of which nothing is kept
+        made = await start(tx, replay_of(body, caller.tenant, tx.now_us, keep_s), keep_s)
         answer = document(made.model_dump(), "ready")
         return once.answer(202, answer, {"Location": f"/v1/webhooks/replays/{made.id}"})
 

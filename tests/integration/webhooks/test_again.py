@@ -192,6 +192,23 @@ async def test_a_replay_is_bounded_and_of_its_tenant(office: Office) -> None:
     assert (closed.status_code, closed.json()["code"]) == (409, "endpoint_disabled")
 
 
+async def test_a_replay_that_was_begun_is_answered_again_when_its_since_is_past_what_is_kept(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await office.endpoint()
+    asked = {"what": "missing", "endpoint_id": endpoint["id"], "since": since(office)}
+    key = {"Idempotency-Key": "k"}
+    began = await office.ok(office.client.post(REPLAYS, json=asked, headers=key), 202)
+    settings = office.app.state.webhooks.settings
+    monkeypatch.setattr(office.app.state.webhooks, "settings", settings.model_copy(update={"keep_events_s": 60.0}))
+    again = await office.client.post(REPLAYS, json=asked, headers=key)
+    assert (again.status_code, again.headers.get("Idempotent-Replay")) == (202, "true"), again.text
+    assert again.json() == began
+    for body in (asked, {**asked, "dry_run": True}):
+        refused = await office.client.post(REPLAYS, json=body)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/since")
+
+
 async def test_replays_of_a_tenant_hold_few_slots_at_once(office: Office) -> None:
     endpoint = await office.endpoint()
     asked = {"what": "failed", "endpoint_id": endpoint["id"], "since": since(office), "rate_per_s": 1_000}

@@ -197,6 +197,45 @@ async def test_a_batch_is_replayed_by_its_key_and_an_event_by_its_own(office: Of
     assert len(await office.rows("SELECT id FROM webhooks_events")) == 3
 
 
+async def test_what_was_accepted_is_answered_again_though_it_would_be_refused_by_now(office: Office) -> None:
+    body = {"type": "a", "data": {"n": 1}}
+    key = {"Idempotency-Key": "k"}
+    first = await office.event("a", **key)
+    await office.ok(office.client.put(f"{TYPES}/a", json={"archived": True}), 201)
+    again = await office.client.post("/v1/webhooks/events", json=body, headers=key)
+    assert (again.status_code, again.headers.get("Idempotent-Replay")) == (202, "true"), again.text
+    assert again.json() == first
+    other = {"type": "a", "data": {"n": 2}}
+    await refused(office.client.post("/v1/webhooks/events", json=other, headers=key), 422, "idempotency_key_reused")
+    await refused(office.client.post("/v1/webhooks/events", json=body), 422, "event_type_archived")
+    assert len(await office.rows("SELECT id FROM webhooks_events")) == 1
+
+
+async def test_an_event_of_a_batch_that_was_accepted_is_answered_again_though_it_would_be_refused_by_now(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def results(*events: dict[str, Any]) -> list[dict[str, Any]]:
+        answer = await office.ok(office.client.post("/v1/webhooks/events/batch", json={"events": list(events)}), 202)
+        items: list[dict[str, Any]] = answer["items"]
+        return items
+
+    def event(event_type: str, n: int, key: str) -> dict[str, Any]:
+        return {"type": event_type, "data": {"n": n}, "idempotency_key": key}
+
+    await office.endpoint("b", ordering="endpoint")
+    before = await results(event("a", 1, "k1"), event("b", 2, "k2"))
+    await office.ok(office.client.put(f"{TYPES}/a", json={"archived": True}), 201)
+    monkeypatch.setattr(batches, "JOBS_MOST", 0)  # and there is no room for those of b
+    items = await results(event("a", 1, "k1"), event("b", 2, "k2"), event("a", 9, "k1"), event("a", 3, "k3"))
+    assert items[:2] == [{**one, "replayed": True} for one in before]
+    assert [one["error"]["code"] for one in items[2:]] == ["idempotency_key_reused", "event_type_archived"]
+    # What was refused has taken no key, in whatever place of a batch; what was accepted has.
+    items = await results(event("a", 3, "k3"), event("c", 3, "k3"), event("a", 3, "k3"))
+    assert [one["status"] for one in items] == [422, 202, 422]
+    assert [items[n]["error"]["code"] for n in (0, 2)] == ["event_type_archived", "idempotency_key_reused"]
+    assert len(await office.rows("SELECT id FROM webhooks_events")) == 3
+
+
 @pytest.mark.parametrize("body", [{}, {"events": []}, {"events": 1}, [], {"events": [{}], "x": 1},
                                   {"events": [{}] * (BATCH_MAX + 1)}])  # fmt: skip
 async def test_what_is_no_batch_is_refused(office: Office, body: Any) -> None:
