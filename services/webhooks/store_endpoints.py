@@ -56,7 +56,10 @@ _EXAMPLES = Statement(
 
 async def set_verified(tx: Tx, endpoint_id: str, tenant: str, url: str) -> bool:
     values = {"id": endpoint_id, "tenant": tenant, "url": url, "now": tx.now_us, "unverified": UNVERIFIED}
-    return bool(await tx.fetch(_VERIFIED, values))
+    verified = bool(await tx.fetch(_VERIFIED, values))
+    if verified:
+        await remember(tx, endpoint_id)
+    return verified
 
 
 async def read_example(tx: Tx, tenant: str, event_type: str) -> dict[str, Any] | None:

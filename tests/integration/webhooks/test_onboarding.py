@@ -12,6 +12,7 @@ from aiohttp import web
 
 from services.webhooks.onboarding import LANE
 from shared.contracts.commands.webhooks import ProbeEndpoint
+from shared.kernel.clock import SECOND_US, rfc3339
 from tests.integration.webhooks.office import Office
 
 
@@ -183,6 +184,22 @@ async def test_an_endpoint_is_enabled_once_its_receiver_has_answered(office: Off
     assert (shown["enabled"], shown["disabled_reason"]) == (True, None)
     assert shown["verification"]["verified_at"] is not None
     assert (await office.event())["deliveries"] == 1
+
+
+async def test_that_it_was_verified_is_remembered_of_an_endpoint(office: Office) -> None:
+    office.receiver.take = echoing([], "text")
+    made = await office.endpoint("*", verify=True, filter={"path": "/data/n", "gte": 5})
+    await office.work()
+    event = await office.event(data={"n": 1})
+    path = f"/v1/webhooks/endpoints/{made['id']}"
+    found = await office.ok(office.client.get(f"{path}/explain", params={"event": event["id"]}))
+    assert found["reason"] == "filter_not_matching"
+    checks = {one["check"]: one for one in found["checks"]}
+    assert (checks["enabled"]["then"]["holds"], checks["enabled"]["now"]["holds"]) == (True, True)
+    await office.ok(office.client.patch(path, json={"filter": None}))
+    since = rfc3339(office.database.clock.now_us() - 60 * SECOND_US)
+    asked = {"what": "missing", "endpoint_id": made["id"], "since": since, "dry_run": True}
+    assert (await office.ok(office.client.post("/v1/webhooks/replays", json=asked)))["kinds"] == {"filtered": 1}
 
 
 @pytest.mark.parametrize("answer", ["other", "500 echo"])
