@@ -32,6 +32,8 @@ ErrorKind = Literal[
     "oauth2",  # the token that the endpoint asks for cannot be had
 ]
 CONTROL_HEADER: Final = "webhook-delivery"
+WISH_HEADER: Final = "retry-after"
+HEEDED: Final = frozenset({CONTROL_HEADER, WISH_HEADER})
 Control = Literal["abort", "disable"]
 OutcomeKind = Literal["success", "gone", "throttled", "retry"]
 
@@ -41,7 +43,8 @@ class Answer:
     """One attempt as it was seen from here.
 
     `status` is None when no status line came; `error` may stand beside a status when the body failed after it.
-    `body` is at most 20,000 bytes of the (decompressed) body as text, `headers` at most 64 of them as they came.
+    `body` is at most 20,000 bytes of the (decompressed) body as text, `headers` at most 64 of them, those that are
+    heeded first, else as they came.
     """
 
     status: int | None
@@ -76,7 +79,7 @@ def classify(answer: Answer, *, now_s: float, retry_after_max_s: float = RETRY_A
     reason = f"http_{status}"
     if status == 410:
         return Outcome("gone", reason)
-    wish = parse_retry_after(answer.header("retry-after"), now_s=now_s, max_s=retry_after_max_s)
+    wish = parse_retry_after(answer.header(WISH_HEADER), now_s=now_s, max_s=retry_after_max_s)
     return Outcome("throttled" if status in (429, 502, 504) else "retry", reason, wish)
 
 

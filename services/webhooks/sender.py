@@ -21,6 +21,7 @@ from services.webhooks.access import Access
 from services.webhooks.answers import (
     HEADERS_CAP_CHARS,
     HEADERS_MAX,
+    HEEDED,
     Answer,
     ErrorKind,
     body_text,
@@ -228,11 +229,14 @@ def _answer(exchange: Exchange | None, failure: tuple[ErrorKind | None, str | No
 
 
 def _kept_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Those that are heeded first, then what there is room for: no other header makes a receiver unheard."""
     kept: list[tuple[str, str]] = []
     room = HEADERS_CAP_CHARS
-    for name, value in headers.items():
-        room -= len(name) + len(value)
-        if room < 0 or len(kept) >= HEADERS_MAX:
+    for name, value in sorted(headers.items(), key=lambda header: header[0].lower() not in HEEDED):
+        if len(kept) == HEADERS_MAX:
             break
+        if len(name) + len(value) > room:
+            continue
+        room -= len(name) + len(value)
         kept.append((name, value if value.isascii() else clean(value, len(value))))
     return tuple(kept)

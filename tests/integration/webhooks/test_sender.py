@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from services.webhooks.answers import BODY_CAP_BYTES, HEADERS_MAX
+from services.webhooks.answers import BODY_CAP_BYTES, HEADERS_CAP_CHARS, HEADERS_MAX, classify, control_of
 from services.webhooks.heads import INFORMATIONAL_MAX
 from services.webhooks.sender import Sender
 from shared.runtime.egress import AddressPolicy
@@ -168,6 +168,28 @@ async def test_the_headers_kept_are_bounded_and_storable(sender: Sender) -> None
         answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)
     assert len(answer.headers) == HEADERS_MAX
     assert answer.header("x-1") == "\ufffdé"
+
+
+@pytest.mark.parametrize(
+    "others",
+    [b"X-Policy: %s\r\nX-Trace: %s\r\n" % (b"p" * 5_000, b"t" * 5_000), b"X-Hop: 1\r\n" * (HEADERS_MAX + 20)],
+)
+async def test_what_a_receiver_asks_for_is_heard_behind_whatever_headers(sender: Sender, others: bytes) -> None:
+    head = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n" + others + b"Retry-After: 7\r\nWebhook-Delivery: disable\r\n"
+    async with raw_receiver(says(head + b"\r\n")) as port:
+        answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)
+    assert classify(answer, now_s=0.0).retry_after_s == 7
+    assert control_of(answer) == "disable"
+    assert answer.header("content-length") == "0"
+    assert len(answer.headers) <= HEADERS_MAX
+    assert sum(len(name) + len(value) for name, value in answer.headers) <= HEADERS_CAP_CHARS
+
+
+async def test_a_header_that_is_too_long_to_be_kept_hides_none_after_it(sender: Sender) -> None:
+    head = b"HTTP/1.1 200 OK\r\nX-A: %s\r\nX-B: %s\r\nX-C: seen\r\nContent-Length: 0\r\n\r\n"
+    async with raw_receiver(says(head % (b"a" * 5_000, b"b" * 5_000))) as port:
+        answer = await sender.send(f"http://127.0.0.1:{port}/", b"{}", {}, 5)
+    assert [name for name, _ in answer.headers] == ["X-A", "X-C", "Content-Length"]
 
 
 @pytest.mark.parametrize(
