@@ -86,10 +86,11 @@ def classify(answer: Answer, *, now_s: float, retry_after_max_s: float = RETRY_A
 def control_of(answer: Answer) -> Control | None:
     """What the receiver asks for by `webhook-delivery`: nothing more of this delivery, or of any to this endpoint.
 
-    Several words are parted by commas, the stronger one counts, and words that nobody knows say nothing.
+    Several words are parted by commas or stand in lines of their own, the stronger one counts, and words that nobody
+    knows say nothing.
     """
-    header = answer.header(CONTROL_HEADER)
-    words = {word.strip().lower() for word in header.split(",")} if header else set()
+    lines = [value for key, value in answer.headers if key.lower() == CONTROL_HEADER]
+    words = {word.strip().lower() for line in lines for word in line.split(",")}
     if "disable" in words:
         return "disable"
     return "abort" if "abort" in words else None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.webhooks.answers import BODY_CAP_BYTES, RETRY_AFTER_MAX_S, Answer, body_text, classify, clean
+from services.webhooks.answers import BODY_CAP_BYTES, RETRY_AFTER_MAX_S, Answer, body_text, classify, clean, control_of
 from shared.runtime.retry_after import parse_retry_after
 
 NOW_S = 1_700_000_000.0
@@ -46,6 +46,18 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
     assert classify(answer(503, retry_after=formatdate(NOW_S + 90, usegmt=True)), now_s=NOW_S).retry_after_s == 90
     assert classify(answer(429, retry_after="9999999"), now_s=NOW_S, retry_after_max_s=60).retry_after_s == 60
     assert classify(answer(200, retry_after="120"), now_s=NOW_S).retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "asked"),
+    [
+        ([], None), ([""], None), (["later"], None), (["Abort"], "abort"), ([" DISABLE "], "disable"),
+        (["abort, disable"], "disable"), (["abort", "disable"], "disable"), (["disable", "abort"], "disable"),
+        (["later", "abort"], "abort"),
+    ],
+)  # fmt: skip
+def test_of_all_that_a_receiver_asks_for_the_stronger_counts(lines: list[str], asked: str | None) -> None:
+    assert control_of(Answer(500, None, None, 1.0, tuple(("Webhook-Delivery", line) for line in lines))) == asked
 
 
 @pytest.mark.parametrize(
