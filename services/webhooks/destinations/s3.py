@@ -65,17 +65,14 @@ class S3(Destination):
 
     @classmethod
     def location(cls, config: S3Config, policy: AddressPolicy) -> str:
-        try:
-            url = check_url(config.root, policy).url
-        except EgressRefused as refused:
-            raise BadInput(
-                f"nothing can be stored there: {refused.message}",
-                code="url_refused", pointer="/config/endpoint", reason=refused.reason,
-            ) from None  # fmt: skip
+        url = _vetted(config.root, policy, "/config/endpoint")
         if urlsplit(url).path != "/" or urlsplit(url).query:
             raise BadInput(
                 "an endpoint is a scheme, a host and a port", code="config_refused", pointer="/config/endpoint"
             )
+        _vetted(
+            _root(config), policy, "/config/path_style"
+        )  # not every bucket makes a host, nor does one of an address
         if any(part in (".", "..") for part in config.prefix.split("/")):
             raise BadInput("a prefix has no . and no ..", code="config_refused", pointer="/config/prefix")
         return f"s3://{config.bucket}/{config.prefix}"
@@ -123,7 +120,7 @@ class S3(Destination):
 
     def _failure(self, config: S3Config, error: Exception, began: float, timeout_s: float) -> Answer:
         """The server's own status when one came; else what kept the connection from being made."""
-        if isinstance(error, TimeoutError):
+        if isinstance(error, (TimeoutError, EgressRefused)):
             return failed(error, began, timeout_s)
         found = _STATUS.search(str(error))
         if found is None or NO_WAY in found[2]:
@@ -170,6 +167,17 @@ def _open_store(config: S3Config, proxy_url: str) -> Any:
         },
         retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=90)},
     )
+
+
+def _vetted(url: str, policy: AddressPolicy, pointer: str) -> str:
+    """In its one spelling. Raises BadInput."""
+    try:
+        return check_url(url, policy).url
+    except EgressRefused as refused:
+        raise BadInput(
+            f"nothing can be stored there: {refused.message}",
+            code="url_refused", pointer=pointer, reason=refused.reason,
+        ) from None  # fmt: skip
 
 
 def _place(config: S3Config) -> tuple[str, int]:

@@ -13,6 +13,7 @@ import pytest
 import redis.asyncio
 
 from services.webhooks.destinations.redis_stream import IDLE_MAX, RedisStream, RedisStreamConfig
+from services.webhooks.destinations.s3 import S3
 from services.webhooks.sender import Sender
 from shared.runtime.egress import AddressPolicy
 from shared.testing.servers import Valkey
@@ -255,6 +256,14 @@ async def test_a_reply_too_many_is_no_answer_to_the_next_command() -> None:
         ("s3", s3_config("http://s3.example/path"), "/config/endpoint", "config_refused"),
         ("s3", s3_config("http://s3.example", prefix="../"), "/config/prefix", "config_refused"),
         ("s3", s3_config("http://s3.example", bucket="Not A Bucket"), "/config/bucket", "config_refused"),
+        ("s3", s3_config("http://93.184.216.34:9000", path_style=False), "/config/path_style", "url_refused"),
+        ("s3", s3_config("http://[2606:2800::1]", path_style=False), "/config/path_style", "url_refused"),
+        (
+            "s3",
+            s3_config("http://s3.example", bucket="my..bucket", path_style=False),
+            "/config/path_style",
+            "url_refused",
+        ),
     ],
 )
 async def test_a_config_is_judged_when_it_is_given(
@@ -314,6 +323,18 @@ async def test_a_bucket_that_is_not_there_follows_the_schedule(office: Office, m
     assert [attempt["status"] for attempt in shown["attempts"]] == [404, 404]
     assert "NoSuchBucket" in shown["attempts"][0]["body"]
     assert "hush-hush" not in str(shown)
+
+
+async def test_a_bucket_that_makes_no_host_ends_its_delivery_at_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as lenient:  # as an older version took it
+        lenient.setattr(S3, "location", lambda config, policy: f"s3://{config.bucket}/")
+        await registered(office, "s3", s3_config("http://127.0.0.1:9000", path_style=False))
+    event = await office.event()
+    await office.work_once()
+    shown = await office.delivery(event)
+    assert (shown["state"], shown["attempts"][0]["network_error"]["kind"]) == ("dead", "egress")
 
 
 async def test_nothing_of_the_workers_environment_reaches_a_tenants_bucket(
