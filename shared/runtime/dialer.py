@@ -55,12 +55,12 @@ class Dialer:
             return await self._first(found, port)
         return await self._through(self._proxy, found, port)
 
-    async def _first(self, addresses: list[str], port: int) -> socket.socket:
+    async def _first(self, addresses: list[str], port: int, *, ours: bool = False) -> socket.socket:
         for address in addresses[:-1]:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(EACH_S):
-                    return await self._direct(address, port)
-        return await self._direct(addresses[-1], port)
+                    return await self._direct(address, port, ours=ours)
+        return await self._direct(addresses[-1], port, ours=ours)
 
     async def _direct(self, address: str, port: int, *, ours: bool = False) -> socket.socket:
         """`ours`: an address that the operator named, which no verdict is asked for."""
@@ -76,33 +76,32 @@ class Dialer:
         return sock
 
     async def _through(self, proxy: ProxyAddress, addresses: list[str], port: int) -> socket.socket:
-        refused = ProxyFailed("the proxy was asked for no address")
-        for address in addresses[:PROXIED_ADDRESSES]:
+        *others, last = addresses[:PROXIED_ADDRESSES]
+        for address in others:
             sock = await self._reach(proxy)
-            try:
-                await tunnel(sock, proxy, address, port)
-            except ProxyFailed as failed:
-                sock.close()
-                refused = failed
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise refused
+            with contextlib.suppress(ProxyFailed, TimeoutError):
+                async with asyncio.timeout(EACH_S):
+                    return await _tunnelled(sock, proxy, address, port)
+        return await _tunnelled(await self._reach(proxy), proxy, last, port)
 
     async def _reach(self, proxy: ProxyAddress) -> socket.socket:
-        last: OSError | None = None
         try:
-            for address in await self._names.lookup(proxy.host, proxy.port):
-                try:
-                    return await self._direct(address, proxy.port, ours=True)
-                except OSError as error:
-                    last = error
+            if found := await self._names.lookup(proxy.host, proxy.port):
+                return await self._first(found, proxy.port, ours=True)
+            words = "it has no address"
         except OSError as error:
-            last = error
-        words = last.strerror if last is not None and last.strerror else "it has no address"
+            words = error.strerror or "it has no address"
         raise ProxyFailed(f"the proxy at {proxy.host}:{proxy.port} does not answer: {words}")
+
+
+async def _tunnelled(sock: socket.socket, proxy: ProxyAddress, address: str, port: int) -> socket.socket:
+    """The same socket, which it closes when there is no tunnel."""
+    try:
+        await tunnel(sock, proxy, address, port)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class ProxyConnector(aiohttp.BaseConnector):

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from services.webhooks.sender import Sender
 from shared.kernel.errors import Misconfigured
+from shared.runtime import dialer
 from shared.runtime.egress import AddressPolicy
 from shared.runtime.proxy import ProxyAddress
 from tests.integration.webhooks.certificates import Authority
@@ -19,26 +21,28 @@ from tests.integration.webhooks.receivers import http_receiver, raw_receiver, sa
 
 # 127.1.0.0/16 plays the public network, where nobody but the proxy can take us; the rest of 127/8 is forbidden.
 POLICY = AddressPolicy.from_cidrs(["127.1.0.0/16"])
-PUBLIC = "127.1.2.3"
+PUBLIC, OTHER = "127.1.2.3", "127.1.2.4"
 
 
 class Names:
-    def __init__(self, *addresses: str) -> None:
+    def __init__(self, *addresses: str, proxy: tuple[str, ...] = ("127.0.0.1",)) -> None:
         self.addresses = list(addresses)
+        self.proxy = list(proxy)
         self.asked: list[str] = []
 
     async def lookup(self, host: str, port: int) -> list[str]:
         if host == "127.0.0.1":
-            return [host]  # the proxy
+            return self.proxy
         self.asked.append(host)
         return self.addresses
 
 
 class Proxy:
-    """A real one, which connects to 127.0.0.1 whatever address is asked for."""
+    """A real one, which connects to 127.0.0.1 whatever address is asked for, but for one that it waits for in vain."""
 
-    def __init__(self, expected: str | None = None) -> None:
+    def __init__(self, expected: str | None = None, dead: str | None = None) -> None:
         self.expected = expected
+        self.dead = dead
         self.heads: list[str] = []
         self.port = 0
 
@@ -49,8 +53,12 @@ class Proxy:
             writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             writer.close()
             return
-        port = int(head.split(" ")[1].rpartition(":")[2])
-        there, to = await asyncio.open_connection("127.0.0.1", port)
+        address, _, port = head.split(" ")[1].rpartition(":")
+        if address == self.dead:
+            await reader.read()
+            writer.close()
+            return
+        there, to = await asyncio.open_connection("127.0.0.1", int(port))
         writer.write(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
         await asyncio.gather(self.pump(reader, to), self.pump(there, writer))
 
@@ -174,12 +182,54 @@ async def test_a_proxy_that_does_not_connect_is_told_as_itself(said: bytes, word
     assert words in (answer.message or "")
 
 
-async def test_a_proxy_that_hangs_is_under_the_deadline() -> None:
+@pytest.mark.parametrize("addresses", [(PUBLIC,), (PUBLIC, OTHER)])
+async def test_a_proxy_that_hangs_is_under_the_deadline(addresses: tuple[str, ...]) -> None:
     async with raw_receiver(says(hold=True)) as port:
-        async with Sender(POLICY, resolver=Names(PUBLIC), proxy=ProxyAddress("127.0.0.1", port)) as sender:
+        async with Sender(POLICY, resolver=Names(*addresses), proxy=ProxyAddress("127.0.0.1", port)) as sender:
             answer = await sender.send("http://hook.example/", b"{}", {}, 0.3)
             assert answer.error == "timeout"
         assert sender.open_sockets == 0
+
+
+async def test_an_address_that_the_proxy_waits_for_in_vain_leaves_the_next_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dialer, "EACH_S", 0.1)
+    proxy = Proxy(dead=PUBLIC)
+    async with (
+        proxy.opened() as address,
+        Sender(POLICY, resolver=Names(PUBLIC, OTHER), proxy=address) as sender,
+        http_receiver(take) as port,
+    ):
+        answer = await sender.send(f"http://hook.example:{port}/", b"{}", {}, 5)
+        assert (answer.status, sender.open_sockets) == (200, 1)
+    assert [head.split(" ")[1] for head in proxy.heads] == [f"{PUBLIC}:{port}", f"{OTHER}:{port}"]
+
+
+async def test_an_address_of_the_proxy_that_swallows_packets_leaves_the_next_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dialer, "EACH_S", 0.1)
+    proxy, names = Proxy(), Names(PUBLIC, proxy=(OTHER, "127.0.0.1"))
+    async with (
+        proxy.opened() as address,
+        Sender(POLICY, resolver=names, proxy=address) as sender,
+        http_receiver(take) as port,
+    ):
+        with swallowing(OTHER, proxy.port):
+            answer = await sender.send(f"http://hook.example:{port}/", b"{}", {}, 5)
+        assert (answer.status, sender.open_sockets) == (200, 1)
+
+
+@contextlib.contextmanager
+def swallowing(address: str, port: int) -> Iterator[None]:
+    """A listener whose line is full: whoever comes then is not even refused."""
+    with socket.create_server((address, port), backlog=0), contextlib.ExitStack() as held:
+        for _ in range(2):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((address, port))
+        yield
 
 
 @pytest.mark.parametrize(
