@@ -7,6 +7,7 @@ ignores members that a newer sender may have added: here a misspelt one is told.
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
@@ -25,8 +26,13 @@ ERRORS_MOST = 50
 
 
 async def checked_args(connection: Connection, task: str, args: dict[str, Any]) -> str:
-    """As the ledger keeps them. Raises BadInput with a pointer to each thing that is wrong, Conflict, TooLarge."""
+    """As the ledger keeps them. Raises BadInput with a pointer to each thing that is wrong, Conflict (also for what
+    nobody may edit), TooLarge.
+    """
     plain, kind = _plain(args), ALL.get(task)
+    if kind is not None and not kind.editable:
+        words = f"arguments of {task} name things of its service's own: run it again as it is, or not at all"
+        raise Conflict(words, code="not_editable", task=task)
     if kind is not None:
         packed, errors = _by_class(kind, args, plain)
     else:
@@ -71,7 +77,8 @@ def _by_schema(task: str, schema: Mapping[str, Any], args: dict[str, Any]) -> li
         validator = jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=True)
     except ValueError as unreadable:
         raise Conflict(f"what a worker said of {task} is no schema here: {unreadable}", task=task) from None
-    return errors + [_error(list(wrong.instance_path), wrong.message) for wrong in validator.iter_errors(args)]
+    wrongs = islice(validator.iter_errors(args), ERRORS_MOST)
+    return errors + [_error(list(wrong.instance_path), wrong.message) for wrong in wrongs]
 
 
 def _unknown(task: str, known: Mapping[str, Any], args: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -223,7 +223,13 @@ class Blobs:
             yield held
 
     async def remove(self, keys: Sequence[str]) -> None:
-        """Delete these, which `folders` has given; what is not there any more is no error."""
+        """Delete these, which `folders` has given; what is not there any more is no error.
+
+        Also of files that were being written, whose names are no keys; ValueError for a path that may lead elsewhere.
+        """
+        for key in keys:
+            if any(part in ("", ".", "..") for part in key.split("/")):
+                raise ValueError(f"{key!r} is no key of ours")
         if self._root is not None:
             await asyncio.to_thread(folder.unlink, self._root, keys)
             return

@@ -29,6 +29,8 @@ class Command(BaseModel):
     lanes: ClassVar[LanePolicy] = FREE  # of each lane that its jobs are given
     schedule: ClassVar[tuple[CronLine | Mapping[str, Any], ...]] = ()  # when it runs by itself
     unique: ClassVar[Unique | None] = None  # unless the enqueue says otherwise
+    editable: ClassVar[bool] = True  # whoever runs a job again may change its arguments; not where they name things of
+    # a service's own, as keys of files: its handler trusts that the service named them
 
 
 def command_table(*commands: type[Command]) -> dict[str, type[Command]]:

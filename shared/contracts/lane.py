@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.kernel.clock import SECOND_US
 
 NAME_MOST_CHARS = 200
+RATE_LEAST = 0.00001
+"""About one a day: with the largest burst, the instant of the next token is one that can be written down."""
 
 
 class LanePolicy(BaseModel):
@@ -15,7 +17,7 @@ class LanePolicy(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     concurrency: int | None = Field(None, ge=1, le=100_000)  # jobs dispatched or running
-    rate_per_s: float | None = Field(None, gt=0, le=100_000)  # starts, as a token bucket of `burst` tokens
+    rate_per_s: float | None = Field(None, ge=RATE_LEAST, le=100_000)  # starts, as a token bucket of `burst` tokens
     burst: int = Field(1, ge=1, le=100_000)
     ordered: bool = False  # one at a time, oldest first; a retrying head blocks, a dead or cancelled one does not
     grouped: bool = Field(False, exclude=True)  # of a command: its lanes named `a:b` stand in the lane `a` together

@@ -7,7 +7,7 @@ has spent a token; without limits of its own, its jobs' command decides.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from shared.contracts.lane import LanePolicy
+from shared.contracts.lane import RATE_LEAST, LanePolicy
 from shared.db.sql import Connection, Row, Statement
 from shared.ledger.holds import LaneFacts
 from shared.ledger.store_line import IN_LINE
@@ -71,9 +71,8 @@ def own_policy(row: Row) -> LanePolicy | None:
     """The limits that people have set in a lane's row; None when its jobs' command decides."""
     if not row["own"]:
         return None
-    return LanePolicy(
-        concurrency=row["concurrency"], rate_per_s=row["rate_per_s"], burst=row["burst"], ordered=bool(row["ordered"])
-    )
+    rate = None if row["rate_per_s"] is None else max(RATE_LEAST, row["rate_per_s"])  # whoever wrote it
+    return LanePolicy(concurrency=row["concurrency"], rate_per_s=rate, burst=row["burst"], ordered=bool(row["ordered"]))
 
 
 async def spend(connection: Connection, queue: str, spent: Sequence[tuple[LaneId, int]], now_us: int) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from services.api.deps import Held, LaneName, LanePage, MayReadLanes, MayWriteLanes, QueueChosen, QueueOfLane
 from services.api.lanes import find_lane, find_lanes, make_room
-from shared.contracts.lane import LanePolicy
+from shared.contracts.lane import RATE_LEAST, LanePolicy
 from shared.db.reading import looking
 from shared.db.tx import Tx
 from shared.kernel.errors import NotFound
@@ -30,7 +30,7 @@ class Limits(Body):
     """Replaces all limits; what is not given is not limited. The bounds are those of `LanePolicy`."""
 
     concurrency: Annotated[int | None, Field(ge=1, le=100_000, description="jobs dispatched or running")] = None
-    rate_per_s: Annotated[float | None, Field(gt=0, le=100_000, description="starts a second")] = None
+    rate_per_s: Annotated[float | None, Field(ge=RATE_LEAST, le=100_000, description="starts a second")] = None
     burst: Annotated[int, Field(ge=1, le=100_000, description="starts at once after a rest")] = 1
     ordered: Annotated[bool, Field(description="one at a time, in the order of acceptance")] = False
 

@@ -33,6 +33,7 @@ class PurgeHistory(Command):
     timeout_s: ClassVar[float] = 120.0
     retry: ClassVar[RetryPolicy] = ONCE
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="@hourly"),)
+    editable: ClassVar[bool] = False
 
     at: str | None = None
     after: tuple[str | int, ...] | None = None
@@ -70,6 +71,7 @@ class RetryRest(Command):
     queue: ClassVar[str] = "api"
     timeout_s: ClassVar[float] = 600.0
     retry: ClassVar[RetryPolicy] = Exponential(base_s=0.5, cap_s=60.0, max_attempts=100)
+    editable: ClassVar[bool] = False
 
     canaries: tuple[str, ...]
     ids: tuple[str, ...] | None = None

@@ -20,6 +20,7 @@ class ProcessAsset(Command):
     queue: ClassVar[str] = "media"
     timeout_s: ClassVar[float] = 60.0
     retry: ClassVar[RetryPolicy] = Exponential(base_s=1.0, cap_s=120.0, max_attempts=4)
+    editable: ClassVar[bool] = False
 
     asset_id: str
 
@@ -32,6 +33,7 @@ class ProcessInBulk(Command):
     timeout_s: ClassVar[float] = 3_600.0  # of the longest kind; each kind has its own
     retry: ClassVar[RetryPolicy] = Exponential(base_s=1.0, cap_s=120.0, max_attempts=4)
     priority: ClassVar[int] = 6
+    editable: ClassVar[bool] = False
 
     asset_id: str
 
@@ -44,6 +46,7 @@ class DeleteFiles(Command):
     timeout_s: ClassVar[float] = 60.0
     retry: ClassVar[RetryPolicy] = Exponential(base_s=5.0, cap_s=3600.0, max_attempts=12)
     priority: ClassVar[int] = 7
+    editable: ClassVar[bool] = False
 
     asset_id: str
     folders: tuple[str, ...] = ()  # besides the asset's own: its source's, when no other asset has that, its upload's
@@ -57,6 +60,7 @@ class DeleteRenditions(Command):
     timeout_s: ClassVar[float] = 60.0
     retry: ClassVar[RetryPolicy] = Exponential(base_s=5.0, cap_s=3600.0, max_attempts=12)
     priority: ClassVar[int] = 7
+    editable: ClassVar[bool] = False
 
     asset_id: str
     keys: tuple[str, ...]
@@ -71,6 +75,7 @@ class SweepFiles(Command):
     retry: ClassVar[RetryPolicy] = Exponential(base_s=60.0, cap_s=600.0, max_attempts=3)
     priority: ClassVar[int] = 7
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="40 3 * * *"),)
+    editable: ClassVar[bool] = False
 
     after: str | None = None
     root: str = "assets"
@@ -84,6 +89,7 @@ class AssembleUpload(Command):
     timeout_s: ClassVar[float] = 900.0
     retry: ClassVar[RetryPolicy] = Exponential(base_s=2.0, cap_s=300.0, max_attempts=6)
     lanes: ClassVar[LanePolicy] = BRINGING
+    editable: ClassVar[bool] = False
 
     asset_id: str
     upload_id: str
@@ -97,6 +103,7 @@ class FetchAsset(Command):
     timeout_s: ClassVar[float] = 900.0
     retry: ClassVar[RetryPolicy] = Exponential(base_s=5.0, cap_s=600.0, max_attempts=5)
     lanes: ClassVar[LanePolicy] = BRINGING
+    editable: ClassVar[bool] = False
 
     asset_id: str
     url: str
@@ -111,6 +118,7 @@ class ExpireUploads(Command):
     retry: ClassVar[RetryPolicy] = Exponential(base_s=60.0, cap_s=600.0, max_attempts=3)
     priority: ClassVar[int] = 7
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="10 * * * *"),)
+    editable: ClassVar[bool] = False
 
     at: str | None = None
     after: tuple[str | int, ...] | None = None
@@ -128,6 +136,7 @@ class TellOfDead(Command):
         CronLine(cron="* * * * *"),
         CronLine(cron="25 4 * * *", name="nightly", args={"hours": 168}),
     )
+    editable: ClassVar[bool] = False
 
     hours: int = 1
 

@@ -36,6 +36,7 @@ class DeliverWebhook(Command):
     # A quarter of a worker's 200 slots: an endpoint that hangs leaves the others theirs, and one that answers in
     # 50 ms may still get 1,000 deliveries a second.
     lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=50, grouped=True)
+    editable: ClassVar[bool] = False
 
     event_id: str
     endpoint_id: str
@@ -53,6 +54,7 @@ class ProbeEndpoint(Command):
     retry: ClassVar[RetryPolicy] = ONCE
     priority: ClassVar[int] = 3
     lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=3)
+    editable: ClassVar[bool] = False
 
     endpoint_id: str
     event_id: str
@@ -69,6 +71,7 @@ class FanOutEvent(Command):
     retry: ClassVar[RetryPolicy] = Exponential(base_s=0.5, cap_s=60.0, max_attempts=20)
     priority: ClassVar[int] = 4
     lanes: ClassVar[LanePolicy] = LanePolicy(ordered=True)
+    editable: ClassVar[bool] = False
 
     event_id: str
 
@@ -82,6 +85,7 @@ class PurgeEvents(Command):
     retry: ClassVar[RetryPolicy] = ONCE
     priority: ClassVar[int] = 7
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="20 * * * *"),)
+    editable: ClassVar[bool] = False
 
     at: str | None = None
     after: tuple[str | int, ...] | None = None
@@ -96,6 +100,7 @@ class ResealSecrets(Command):
     retry: ClassVar[RetryPolicy] = ONCE
     priority: ClassVar[int] = 7
     schedule: ClassVar[tuple[CronLine, ...]] = (CronLine(cron="50 * * * *"),)
+    editable: ClassVar[bool] = False
 
     after: str = ""
 
@@ -108,6 +113,7 @@ class ForgetEndpoint(Command):
     timeout_s: ClassVar[float] = 600.0
     retry: ClassVar[RetryPolicy] = Exponential(base_s=1.0, cap_s=60.0, max_attempts=100)
     priority: ClassVar[int] = 3
+    editable: ClassVar[bool] = False
 
     endpoint_id: str
 
@@ -146,6 +152,7 @@ class TellOfDead(Command):
         CronLine(cron="* * * * *"),
         CronLine(cron="35 4 * * *", name="nightly", args={"hours": 168}),
     )
+    editable: ClassVar[bool] = False
 
     hours: int = 1
 

@@ -169,7 +169,7 @@ async def test_arguments_that_the_command_does_not_take_change_nothing(
     assert (await client.get("/v1/actions")).json()["items"] == []
 
 
-@pytest.mark.parametrize("value", [str(2**70), "1" + "0" * 400, "1e400", r'"\ud800"', r'{"\ud800": 1}'])
+@pytest.mark.parametrize("value", [str(2**70), "1" + "0" * 400, r'"\ud800"', r'{"\ud800": 1}'])
 async def test_arguments_that_the_ledger_cannot_hold_are_refused(
     place: Place, client: httpx.AsyncClient, value: str
 ) -> None:

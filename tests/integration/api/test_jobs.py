@@ -7,7 +7,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from shared.contracts.commands import api, media, webhooks
 from shared.contracts.commands.api import SendWelcomeEmail
+from shared.contracts.commands.media import DeleteFiles
 from shared.db.tx import open_tx
 from shared.kernel.clock import SECOND_US
 from shared.kernel.ids import new_id
@@ -256,6 +258,36 @@ async def test_a_dead_job_is_run_again_with_other_arguments(place: Place, client
     assert action["outcome"] == {"args_before": {**right, "email": "a@b.cd"}, "args": right}
     expect_problem(await client.post(f"/v1/jobs/{job}/retry", json={"args": right}), 409, "conflict")
     assert (await audit(place.database)).ok
+
+
+@pytest.mark.parametrize("state", ["dead", "cancelled"])
+async def test_arguments_that_name_a_services_own_things_are_nobodys_to_change(
+    place: Place, client: httpx.AsyncClient, state: str
+) -> None:
+    """A key of a tenant's must not choose which files are deleted."""
+    command = DeleteFiles(asset_id="ast_1", folders=("sources/mine",))
+    async with open_tx(place.database) as tx:
+        job = new_job(command, tenant="acme", now_us=tx.now_us)
+        await enqueue_all(tx, [job])
+    if state == "dead":
+        await place.end([job.id])
+    else:
+        assert (await client.post(f"/v1/jobs/{job.id}/cancel")).status_code == 202
+    for args in ({"asset_id": "x", "folders": ["assets", "sources"]}, {"asset_id": "ast_1"}, {"no": "such"}):
+        expect_problem(await client.post(f"/v1/jobs/{job.id}/retry", json={"args": args}), 409, "not_editable")
+        if state == "dead":
+            answer = await client.post("/v1/dead/retry", json={"ids": [job.id], "args": args})
+            expect_problem(answer, 409, "not_editable")
+    (row,) = await place.rows("SELECT state, args FROM job")
+    assert (row["state"], DeleteFiles.model_validate_json(row["args"])) == (state, command)
+    assert (await client.post(f"/v1/jobs/{job.id}/retry")).status_code == 202, "as it is, it may"
+
+
+def test_who_may_be_edited_is_known() -> None:
+    ours = [*api.COMMANDS.values(), *media.COMMANDS.values(), *webhooks.COMMANDS.values()]
+    assert {command for command in ours if command.editable and command.model_fields} == {
+        api.SendWelcomeEmail, api.CompletePrompt, webhooks.PublishEvent,
+    }  # fmt: skip
 
 
 async def test_arguments_that_the_handler_would_not_take_are_refused_and_change_nothing(

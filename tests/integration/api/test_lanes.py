@@ -115,6 +115,7 @@ async def test_what_another_tenant_says_of_a_lane_is_another_lane(place: Place, 
     [
         ({"concurrency": 0}, "/concurrency"), ({"concurrency": 100_001}, "/concurrency"),
         ({"concurrency": True}, "/concurrency"), ({"rate_per_s": 0}, "/rate_per_s"),
+        ({"rate_per_s": 5e-324}, "/rate_per_s"), ({"rate_per_s": 1e-13}, "/rate_per_s"),
         ({"rate_per_s": "5"}, "/rate_per_s"),
         ({"burst": 0}, "/burst"), ({"burst": None}, "/burst"), ({"ordered": 1}, "/ordered"), ({"speed": 1}, "/speed"),
     ],

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.contracts.lane import LanePolicy
+from shared.contracts.lane import RATE_LEAST, LanePolicy
 from shared.db.reading import looking
-from shared.kernel.clock import SECOND_US
+from shared.kernel.clock import SECOND_US, rfc3339
 from shared.kernel.errors import BadInput
 from shared.ledger import store_limits as limits
 from shared.ledger import store_pause as pauses
@@ -203,3 +203,13 @@ async def test_an_odd_name_is_a_lane_like_any_other(database):
     assert len(await dispatched(database)) == len(ODD)
     stored = await rows(database, "SELECT lane FROM job ORDER BY lane")
     assert [one["lane"] for one in stored] == sorted(ODD)
+
+
+def test_the_slowest_rate_has_an_instant_for_its_next_token():
+    """Also of a row that says a slower one: the relay reads it, whoever wrote it."""
+    row = {"own": True, "concurrency": None, "rate_per_s": 5e-324, "burst": 100_000, "ordered": False}
+    policy = own_policy(row)
+    assert policy.rate_per_s == RATE_LEAST
+    ahead = policy.bounded(2**62, NOW_US)
+    assert ahead + policy.interval_us < 2**63
+    assert rfc3339(policy.opens_at(ahead)) is not None

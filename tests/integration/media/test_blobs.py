@@ -154,3 +154,11 @@ async def test_a_local_copy_on_a_slow_disk_holds_up_nobody_else(tmp_path: Path) 
     asyncio.get_running_loop().call_later(0.2, free.set)
     await blobs.local_copy("a/b", tmp_path)
     assert await reading == (True, body)
+
+
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "/etc/outside", "a//b", ".", ""])
+async def test_what_is_removed_lies_within(blobs, tmp_path, key):
+    (tmp_path / "outside").write_text("x")
+    with pytest.raises(ValueError, match="no key of ours"):
+        await blobs.remove([key])
+    assert (tmp_path / "outside").exists()
