@@ -51,11 +51,14 @@ CANCEL_REQUESTS = Statement(
     """,
 )
 
+# The deadline is by the worker's clock, `now` and `dispatched_at` by a relay's: a job that was claimed before it was
+# dispatched says by how much, at least, the relay's is ahead.
+_AHEAD = "CASE WHEN dispatched_at > claimed_at THEN dispatched_at - claimed_at ELSE 0 END"
 OVERDUE = Statement(
     "overdue",
     f"""
     SELECT {_COLUMNS} FROM job
-     WHERE state = 'running' AND deadline < :now
+     WHERE state = 'running' AND deadline + {_AHEAD} < :now
        AND NOT EXISTS (SELECT 1 FROM incarnation AS n WHERE n.id = job.incarnation AND n.tombstone IS NOT NULL)
      ORDER BY id LIMIT :limit
     """,

@@ -66,6 +66,10 @@ INSERT_TICKS = Statement(
     """,
     rows={"schedule_id": "text", "tick_at": "bigint", "job_id": "text", "missed": "integer"},
 )
+FORGET_JOB = Statement(
+    "cron_forget_job",
+    "UPDATE cron_tick SET job_id = NULL WHERE schedule_id = :id AND tick_at = CAST(:tick AS bigint)",
+)
 FORGET = Statement(
     "cron_forget",
     f"""
@@ -146,6 +150,11 @@ async def decide_ticks(
     before = min(now_us - KEEP_US, max(tick.at_us for tick in decided))
     await connection.fetch(FORGET, {"id": seen["id"], "before": before})
     return new
+
+
+async def forget_job(connection: Connection, schedule_id: str, tick_us: int) -> None:
+    """Of a tick that made no job of its own after all."""
+    await connection.fetch(FORGET_JOB, {"id": schedule_id, "tick": tick_us})
 
 
 async def list_schedules(database: Database, schedule_id: str | None = None) -> Sequence[Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from shared.ledger.store_accept import NewJob, new_job
 from shared.ledger.store_schedule import (
     Tick,
     decide_ticks,
+    forget_job,
     insert_schedule,
     made_after,
     read_schedules,
@@ -117,7 +118,10 @@ class Ticker:
             new = await decide_ticks(tx, row, written, decision.next_us, now_us)
             if new is None:
                 return None
-            await enqueue_all(tx, [job for tick, job in jobs.items() if tick in new])
+            made = [tick for tick in jobs if tick in new]
+            for tick, job in zip(made, await enqueue_all(tx, [jobs[tick] for tick in made]), strict=True):
+                if job.what != "made":  # the command is unique, and one that waits stands for it
+                    await forget_job(tx, row["id"], tick)
             strike("cron.ticked")
         strike("cron.committed")
         return new & jobs.keys()

@@ -63,6 +63,8 @@ class Recorder:
             STALE_WRITES.labels(queue=self._queue).inc()
             log.warning("stale_write_refused", job=held.id, fence=held.fence)
             return
+        if verdict == "repeated" and transition.outcome is None:
+            return  # given back although it had ended: somebody looked at the ledger before, and told us after
         if transition.state == "ready":
             # The relay sleeps until the next run_at that it knows. One that is back in its old place stands before all
             # that the relay looks for: it must look at everything again.

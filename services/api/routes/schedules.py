@@ -105,11 +105,13 @@ async def resume(schedule_id: ScheduleId, caller: MayWriteSchedules, once: Idemp
     "/{schedule_id}/run", status_code=202, summary="Run a schedule's job now", responses=example(_RUN, 202) | _GONE
 )
 async def run(schedule_id: ScheduleId, caller: MayWriteSchedules, once: Idempotent) -> Response:
-    """One job, besides the ticks: it stands for none of them, moves none, and is made of a paused schedule as well."""
+    """One job, besides the ticks: it stands for none of them, moves none, and is made of a paused schedule as well.
+
+    Of a command that is unique, a job that waits may stand for it: then that one is named.
+    """
     async with once.tx() as tx:
         row = await _held(tx, schedule_id)
-        job = job_of(row, tx.now_us, run_at=tx.now_us)
-        await enqueue_all(tx, [job])
+        (job,) = await enqueue_all(tx, [job_of(row, tx.now_us, run_at=tx.now_us)])
         await _note(tx, caller, row, "run", job.id)
         answer = {"id": schedule_id, "job": job.id}
         return once.answer(202, answer, {"Location": f"/v1/jobs/{job.id}"})

@@ -6,7 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.contracts.commands.api import PurgeHistory
 from shared.contracts.cron import CronLine
+from shared.contracts.unique import Unique
 from shared.kernel.clock import SECOND_US, ManualClock, rfc3339
 from shared.ledger.audit import audit
 from shared.runtime.ticker import Ticker
@@ -96,6 +98,17 @@ async def test_run_now_makes_a_job_and_no_tick(place: Place, client: httpx.Async
     assert await place.rows("SELECT * FROM cron_tick") == []
     noted = await place.rows("SELECT action, job_id, target FROM job_action ORDER BY id")
     assert [(act["action"], act["job_id"]) for act in noted] == [("run", job["id"]) for job in jobs]
+    assert (await audit(place.database)).ok
+
+
+async def test_run_now_names_the_job_that_waits_already(
+    place: Place, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PurgeHistory, "unique", Unique())
+    answers = [(await client.post(f"{URL}/run")).json()["job"] for _ in range(2)]
+    (job,) = await place.rows("SELECT id FROM job")
+    assert answers == [job["id"], job["id"]]
+    assert [act["job_id"] for act in await place.rows("SELECT job_id FROM job_action")] == answers
     assert (await audit(place.database)).ok
 
 

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 from taskiq import TaskiqDepends
 
+from shared.ledger.states import Claim
+from shared.ledger.store_claim import own_running
 from shared.transport.attempt import RESULT_LIMIT_BYTES, Attempt, Dead, Discard, Postpone, Retry, get_attempt
 from tests.integration.engine.engine import Again, Brief, Do, Engine
 from tests.stalls import Stalls
@@ -271,3 +274,26 @@ async def test_what_is_postponed_for_ever_ends(engine: Engine) -> None:
     row = await engine.run(Do())
     assert row["state"] == "dead"
     assert "given back" in row["error_message"]
+
+
+async def test_a_look_that_is_answered_after_an_end_gives_nothing_back(engine: Engine) -> None:
+    """A beat reads what runs here, and tells it later: by then it may have been recorded."""
+    seen: list[Claim] = []
+
+    async def told_of(_: Do) -> None:
+        assert engine.life is not None
+        seen.extend(await own_running(engine.database, engine.life.incarnation))
+
+    def released() -> float:
+        return REGISTRY.get_sample_value("holdfast_jobs_total", {"task": Do.task, "outcome": "released"}) or 0.0
+
+    engine.handle(Do, told_of)
+    row = await engine.run(Do())
+    before = released()
+    assert engine.life is not None
+    engine.life._on_running(seen)
+    (other,) = await engine.enqueue(Do())
+    await engine.ended(other)
+    assert [held.id for held in seen[:1]] == [row["id"]]
+    assert released() == before
+    assert (await engine.rows(ENDED, id=row["id"]))[0]["state"] == "completed"

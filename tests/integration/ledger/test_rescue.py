@@ -101,6 +101,20 @@ async def test_an_overdue_attempt_is_spent_and_retried_by_the_commands_policy(da
     assert (last["state"], last["error_type"]) == ("dead", "DeadlineExceeded")
 
 
+async def test_a_relay_whose_clock_is_ahead_ends_nothing_that_still_has_time(database, clock):
+    """Dispatched by its clock, claimed by a worker's, which is right."""
+    inc = await born(database, "inc_a")
+    await accepted(database, job(1, timeout_s=60.0, max_attempts=1))
+    clock.advance(75.0)
+    await dispatched(database, now_us=clock.now_us())
+    await claim(database, [job(1).id], inc, NOW_US)
+    assert len(await rescue(database, COMMANDS)) == 0
+    clock.advance(60.0)
+    assert len(await rescue(database, COMMANDS)) == 0, "its deadline is ten seconds after its time"
+    clock.advance(10.001)
+    assert (await rescue(database, COMMANDS)).reasons == {"timed_out": 1}
+
+
 async def test_the_dead_are_rescued_and_not_also_timed_out(database, clock):
     inc = await born(database, "inc_a")
     await claimed(database, inc, job(1, timeout_s=1.0))

@@ -8,6 +8,7 @@ import pytest
 
 from shared.contracts.command import Command, command_table
 from shared.contracts.cron import CronLine
+from shared.contracts.unique import Unique
 from shared.db.engine import Database
 from shared.kernel.clock import SECOND_US, ManualClock
 from shared.ledger.audit import audit
@@ -115,6 +116,21 @@ async def test_a_tick_makes_one_job_with_its_arguments_at_its_instant(database, 
     assert (job["state"], bool(job["due"])) == ("ready", True)
     assert (tick["schedule_id"], tick["tick_at"], tick["job_id"]) == ("suite.report", NOON_US, job["id"])
     assert (await schedule(database))["next_at"] == NOON_US + MINUTE_US
+    assert (await audit(database)).ok
+
+
+@pytest.mark.parametrize("on_conflict", ["keep", "replace", "reschedule"])
+async def test_a_tick_for_which_a_job_stands_that_waits_names_none(database, clock, open_ticker, code, on_conflict):
+    code(type("Report", (Report,), {"unique": Unique(on_conflict=on_conflict), "__annotations__": {}}))
+    one = await open_ticker()
+    await look(one)
+    clock.advance(30)
+    await look(one)
+    clock.advance(60)
+    await look(one)
+    (job,) = await rows(database, "SELECT id FROM job")
+    found = await rows(database, "SELECT job_id FROM cron_tick ORDER BY tick_at")
+    assert [tick["job_id"] for tick in found] == [job["id"], None]
     assert (await audit(database)).ok
 
 
