@@ -64,6 +64,7 @@ class Supervisor:
                 lived_s = now_s - role.started_s
                 role.restarts = 0 if lived_s > 10 else role.restarts + 1
                 role.down_until_s = now_s + min(MOST_BACKOFF_S, 0.1 * 2**role.restarts)
+                _kill_group(role)  # what it had started, and has not taken along
                 role.process = None
             if role.process is None and now_s >= role.down_until_s:
                 role.start()

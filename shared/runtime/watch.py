@@ -46,6 +46,10 @@ class Watched:
         self.row, self.gone, self._looked_us = row, row is None, now_us
 
     @property
+    def is_known(self) -> bool:
+        return self._looked_us > 0
+
+    @property
     def streams(self) -> bool:
         row = self.row
         if row is None or row["finished_at"] is not None:
@@ -117,7 +121,7 @@ class JobWatch:
             await pause(pause_s, self._hurry)
 
     async def _look(self) -> None:
-        asked = list(self._watchers)
+        asked = [one for one in self._watchers if one.is_known]  # who joins now has a newer look of its own coming
         rows = await read_watched(self._database, list({one.job_id for one in asked}))
         now_us = self._database.clock.now_us()
         for one in asked:  # not those that have come meanwhile: nobody has asked for theirs
