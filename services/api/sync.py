@@ -74,8 +74,10 @@ async def _read_on(
         given = conditions(position)
         answer = await _ask(client, position.cursor, given, attempt)
         if answer.status in CURSOR_GONE and position.cursor and not again:
-            # The feed has forgotten where we were: from its beginning, where items that we have are not news.
-            position, asked, again = replace(position, cursor=""), {""}, True
+            # The feed has forgotten where we were: from its beginning, where items that we have are not news. Without
+            # conditions: an unchanged first page says nothing of the rest, which was never read.
+            position = replace(position, cursor="", valid_for=None, etag=None, last_modified=None)
+            asked, again = {""}, True
             continue
         if answer.status == 304 and given:
             return {"pages": tally.pages, "items": tally.items, "more": False}

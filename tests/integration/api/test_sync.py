@@ -212,6 +212,36 @@ async def test_a_cursor_that_the_feed_has_forgotten_is_begun_again_once(place: P
 
 
 @on_one_database
+@pytest.mark.parametrize("status", [400, 404, 410])
+async def test_a_list_that_is_begun_again_is_read_to_its_end(place: Place, feed: Feed, status: int) -> None:
+    """Its first page has not changed since; a 304 for that one would leave out all that comes after it."""
+    pages = {"": (LIST[""][0], "n2"), "n2": LIST["p2"], "p3": LIST["p3"]}
+
+    def breaking(status: int, following: str) -> Any:
+        async def answer(request: web.BaseRequest) -> web.Response:
+            cursor = request.query.get("cursor", "")
+            if cursor == "p2":
+                return web.Response(status=status)
+            if request.headers.get("If-None-Match") == feed.version:
+                return web.Response(status=304)
+            items, then = pages[cursor]
+            page = {"items": items, "next_cursor": then if cursor else following}
+            return web.json_response(page, headers={"ETag": feed.version})
+
+        return answer
+
+    feed.answer = breaking(500, "p2")
+    _, left = await sync(place, feed)
+    assert left is not None
+    assert left.outcome == "failed"
+    assert set(await stored(place)) == {"a", "b"}
+    feed.answer = breaking(status, "n2")
+    assert (await sync(place, feed))[0] == {"pages": 3, "items": 2, "more": False}
+    assert set(await stored(place)) == {"a", "b", "c", "d"}
+    assert feed.asked[-3:] == [("", None), ("n2", None), ("p3", None)]
+
+
+@on_one_database
 @pytest.mark.parametrize(
     "page",
     [
