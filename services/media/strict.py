@@ -95,9 +95,15 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _value(hint: Any, data: Any, pointer: str) -> Any:
-    """Lists (of one type) and objects become tuples and dataclasses where the hint asks; the rest is `check`'s."""
+    """Lists (of one type) and objects become tuples and dataclasses where the hint asks; the rest is `check`'s.
+
+    A list of another length is refused before any of it is made: a body holds thousands where a few are taken.
+    """
     origin, arms = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        wrong = _out_of_range(hint, data) if isinstance(data, list) and _structured(hint) is list else None
+        if wrong:
+            raise _bad(wrong, pointer, found=data)
         return _value(arms[0], data, pointer)
     if origin in (Union, UnionType):
         for arm in arms:
@@ -152,7 +158,7 @@ def _wrong_items(arms: tuple[Any, ...], value: Any) -> str | None:
 def _out_of_range(hint: Any, value: Any) -> str | None:
     for bound in hint.__metadata__:
         if isinstance(bound, Range) and value is not None:
-            size = len(value) if isinstance(value, (str, tuple)) else value
+            size = len(value) if isinstance(value, (str, tuple, list)) else value
             if isinstance(size, (int, float)) and not bound.least <= size <= bound.most:
                 return f"must be {bound.says(hint.__origin__)}"
     return None

@@ -105,3 +105,18 @@ def test_whatever_comes_is_read_or_refused(data):
 def test_a_constructor_is_as_strict():
     with pytest.raises(WrongField, match="count: must be 1 to 9"):
         Inner(10)
+
+
+def test_none_of_a_list_that_is_too_long_is_made(monkeypatch):
+    made = []
+
+    def count(one):
+        made.append(one)
+
+    monkeypatch.setattr(Inner, "__post_init__", count)
+    with pytest.raises(BadInput, match="/items: must be 0 to 2 items") as caught:
+        read(Outer, {"name": "x", "items": [{"count": 1}] * 3})
+    assert caught.value.details["pointer"] == "/items"
+    assert made == []
+    read(Outer, {"name": "x", "items": [{"count": 1}] * 2})
+    assert len(made) == 2
