@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from shared.kernel.errors import BadInput, HoldfastError
+from shared.ledger.progress import storable
 from shared.runtime.egress import AddressPolicy, EgressRefused, ParsedUrl, build_connector, check_url
 
 REDIRECTS_MOST = 5
@@ -93,10 +94,13 @@ async def _follow(session: aiohttp.ClientSession, url: str, policy: AddressPolic
 
 
 def _joined(target: ParsedUrl, location: str) -> str:
+    kept = storable(location)  # bytes outside UTF-8 are lone surrogates here, of which no refusal can be written down
     try:
-        return urljoin(target.url, location.partition("#")[0])
+        if kept == location:
+            return urljoin(target.url, location.partition("#")[0])
     except ValueError:
-        raise FetchRefused(f"{target.host} redirects to what is no URL", found=location[:200]) from None
+        pass
+    raise FetchRefused(f"{target.host} redirects to what is no URL", found=kept[:200])
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:
@@ -119,7 +123,8 @@ def _checked(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
         response.close()
-        raise FetchRefused(f"{host} answered with a compressed body, and nobody asked for that", found=coding[:40])
+        words = f"{host} answered with a compressed body, and nobody asked for that"
+        raise FetchRefused(words, found=storable(coding)[:40])
     return response
 
 

@@ -28,6 +28,7 @@ from tests.integration.media.ingesting import (
     serving,
     storage,
 )
+from tests.integration.webhooks.receivers import raw_receiver
 from tests.stalls import within
 
 __all__ = ["bucket", "place", "s3_server", "storage"]
@@ -219,6 +220,30 @@ async def test_what_cannot_be_used_is_said_on_the_asset(service: Service, remote
         error = await failed(service, remote.url(path))
         assert error["code"] == code, error
         assert words in error["message"]
+
+
+@on_one_database
+@on_a_directory
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"302 Found\r\nLocation: http://a\xffb.example/", "redirects to what is no URL"),
+        (b"302 Found\r\nLocation: /caf\xe9.jpg", "redirects to what is no URL"),
+        (b"302 Found\r\nLocation: http://[\xff", "redirects to what is no URL"),
+        (b"302 Found\r\nLocation: http://[", "redirects to what is no URL"),
+        (b"200 OK\r\nContent-Encoding: \xff", "compressed"),
+    ],
+)
+async def test_a_head_of_bytes_that_are_no_text_is_refused_at_once(service: Service, head: bytes, words: str) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with raw_receiver(talk) as port:
+        error = await failed(service, f"http://127.0.0.1:{port}/")
+    assert error["code"] == "fetch_refused", error
+    assert words in error["message"]
+    assert error["found"].isprintable()
 
 
 @on_one_database
