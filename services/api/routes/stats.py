@@ -9,6 +9,7 @@ from services.api.documents import hour_document
 from services.api.hours import HOUR_US
 from services.api.store_hours import list_hours
 from shared.kernel.errors import BadInput
+from shared.runtime.bodies import Name
 from shared.runtime.examples import example
 from shared.runtime.instants import instant_in_query
 
@@ -32,7 +33,7 @@ async def hourly(
         str | None, Query(alias="from", max_length=40, description="an instant, RFC 3339; default: a day before `to`")
     ] = None,
     until: Annotated[str | None, Query(alias="to", max_length=40, description="an instant; default: now")] = None,
-    task: Annotated[str | None, Query(max_length=200, description="of one task only")] = None,
+    task: Annotated[Name | None, Query(description="of one task only")] = None,
 ) -> dict[str, Any]:
     """Hours that began at or after `from` and before `to`, at most 31 days; those in which nothing ended are left out.
 

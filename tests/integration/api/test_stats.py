@@ -188,6 +188,8 @@ async def test_hours_are_listed_within_a_tenant_and_a_range(place: Place, client
         {"from": "2025-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"},
         {"cursor": "2Zm9v"},
         {"cursor": "M2hvdXJzIC9h"},  # of hours, and no hour
+        {"task": "\x00"},
+        {"task": "email.send_welcome\x00"},
     ],
 )
 async def test_what_cannot_be_a_range_is_refused(client: httpx.AsyncClient, given: dict[str, str]) -> None:
