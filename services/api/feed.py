@@ -7,8 +7,6 @@ it), with its own cursor that same page again (a log: what is new comes after it
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -21,7 +19,6 @@ ITEMS_MOST = 1_000
 TEXT_MOST_CHARS = 500  # of an id, a cursor, a validator
 CURSOR_MOST_CHARS = 1_000  # as it stands in a URL
 DATA_MOST_BYTES = 64 * 1024
-RETRY_AFTER_MOST_S = 3600.0
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Text = Annotated[str, Field(max_length=TEXT_MOST_CHARS, pattern=_PRINTABLE)]
 
@@ -103,21 +100,6 @@ def follow(position: Position, page: Page, etag: str | None, last_modified: str 
     if not position.cursor or position.cursor == page.next_cursor:  # asked again one day, with what is said of it now
         then = replace(then, valid_for=position.cursor, etag=_kept(etag), last_modified=_kept(last_modified))
     return then
-
-
-def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """Seconds to wait, at most an hour; None when the header says nothing that can be read."""
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), RETRY_AFTER_MOST_S)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), RETRY_AFTER_MOST_S)
 
 
 def _kept(value: str | None) -> str | None:

@@ -8,10 +8,9 @@ of a page; a cursor that comes back is refused before its page is written.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from services.api.feed import FeedBroken, Page, conditions, follow, read_page, retry_after_s
+from services.api.feed import FeedBroken, Page, conditions, follow, read_page
 from services.api.feed_client import UNREACHED, Answer, FeedClient
 from services.api.rhythm import TICK_US, instants, split
 from services.api.settings import ApiSettings
@@ -22,10 +21,12 @@ from shared.kernel.clock import SECOND_US
 from shared.kernel.faultpoints import strike
 from shared.runtime.egress import AddressPolicy, EgressRefused
 from shared.runtime.resources import Resources
+from shared.runtime.retry_after import parse_retry_after
 from shared.transport.attempt import Attempt, Dead, Discard, Retry
 from shared.transport.enqueue import enqueue
 
 PAGES_MOST = 200  # of one run; the next tick goes on
+WISH_MOST_S = 3600.0  # of a server that asks for patience
 CURSOR_GONE = frozenset({400, 404, 410})  # of a page further on: the feed does not know the cursor any more
 
 
@@ -114,6 +115,7 @@ def _judge(answer: Answer, attempt: Attempt) -> Page:
         return read_page(answer.body)
     words = f"the feed answered {answer.status}"
     if answer.status in (408, 429) or answer.status >= 500:
-        wish_s = retry_after_s(answer.retry_after, datetime.fromtimestamp(attempt.started_at / SECOND_US, UTC))
+        started_s = attempt.started_at / SECOND_US
+        wish_s = parse_retry_after(answer.retry_after, now_s=started_s, max_s=WISH_MOST_S)
         raise Retry(SyncFeed.retry.delay_s(attempt.number) if wish_s is None else max(wish_s, 1.0), words)
     raise FeedBroken(f"http_{answer.status}", words)

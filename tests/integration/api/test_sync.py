@@ -276,8 +276,13 @@ async def test_a_feed_without_end_is_left_until_the_next_time(
 
 @on_one_database
 @pytest.mark.parametrize(
-    ("status", "wish", "least", "most"), [(429, "40", 39, 41), (503, "7", 6, 8), (500, None, 0, 6)]
-)
+    ("status", "wish", "least", "most"),
+    [
+        (429, "40", 39, 41), (503, "7", 6, 8), (500, None, 0, 6), (503, "soon", 0, 6),
+        (503, "99999999999", 3590, 3600), (503, "Sat, 31 Jan 2199 11:00:00 GMT", 3590, 3600),
+        (503, "Sat, 31 Jan 2026 12:00:30 +99999999999999999", 0, 6),
+    ],
+)  # fmt: skip
 async def test_a_server_that_asks_for_patience_gets_it(
     place: Place, feed: Feed, status: int, wish: str | None, least: float, most: float
 ) -> None:
@@ -286,6 +291,7 @@ async def test_a_server_that_asks_for_patience_gets_it(
     _, left = await sync(place, feed)
     assert left is not None
     assert (left.state, left.outcome, len(feed.asked)) == ("ready", "failed", 1)
+    assert f"the feed answered {status}" in (left.failure.message if left.failure else "")
     assert left.run_at is not None
     assert least <= (left.run_at - before_us) / SECOND_US <= most + 5
 

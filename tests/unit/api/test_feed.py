@@ -1,7 +1,6 @@
 """Reading a feed's pages: what is taken, what is refused, and what is asked next."""
 
 import contextlib
-from datetime import UTC, datetime
 
 import orjson
 import pytest
@@ -16,11 +15,8 @@ from services.api.feed import (
     conditions,
     follow,
     read_page,
-    retry_after_s,
 )
 from services.api.store_sync import Position
-
-NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def body(*items: object, cursor: object = None) -> bytes:
@@ -89,15 +85,3 @@ def test_a_list_is_asked_for_from_its_beginning_and_a_log_from_its_end() -> None
     end = follow(first, Page([], "p2"), '"three"', "Sat, 31 Jan 2026 12:00:00 GMT")
     assert end.cursor == "p2"
     assert conditions(end) == {"If-None-Match": '"three"', "If-Modified-Since": "Sat, 31 Jan 2026 12:00:00 GMT"}
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None), ("7", 7.0), ("0", 0.0), ("99999999999", 3600.0), ("-1", None), ("soon", None), ("", None),
-        ("Sat, 31 Jan 2026 12:00:30 GMT", 30.0), ("Sat, 31 Jan 2026 11:00:00 GMT", 0.0),
-        ("Sat, 31 Jan 2099 11:00:00 GMT", 3600.0), ("٣", None),
-    ],
-)  # fmt: skip
-def test_retry_after_is_bounded(value: str | None, seconds: float | None) -> None:
-    assert retry_after_s(value, NOW) == seconds
