@@ -5,6 +5,8 @@ asked next time: without `next_cursor` the beginning again (a list: the validato
 it), with its own cursor that same page again (a log: what is new comes after it). Refuses what is no such page, whole.
 """
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ ITEMS_MOST = 1_000
 TEXT_MOST_CHARS = 500  # of an id, a cursor, a validator
 CURSOR_MOST_CHARS = 1_000  # as it stands in a URL
 DATA_MOST_BYTES = 64 * 1024
+_MANY_DIGITS = re.compile(rb"\d{19}")  # the fewest that 64 bits may not hold
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Text = Annotated[str, Field(max_length=TEXT_MOST_CHARS, pattern=_PRINTABLE)]
 
@@ -60,9 +63,7 @@ class Page:
 def read_page(body: bytes) -> Page:
     """Raises FeedBroken."""
     try:
-        page = _Page.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as wrong:
-        raise FeedBroken("malformed", f"the feed's page is no JSON: {str(wrong)[:200]}") from None
+        page = _Page.model_validate(_parsed(body))
     except ValidationError as wrong:
         first = wrong.errors()[0]
         where = "/".join(map(str, first["loc"]))
@@ -79,10 +80,19 @@ def read_page(body: bytes) -> Page:
     return Page(items, page.next_cursor or None)
 
 
+def _parsed(body: bytes) -> Any:
+    """Whole numbers above 64 bits, which orjson rounds, stay what they are: `_encoded` refuses them."""
+    try:
+        found = orjson.loads(body)
+        return json.loads(body) if _MANY_DIGITS.search(body) else found
+    except (ValueError, RecursionError) as wrong:
+        raise FeedBroken("malformed", f"the feed's page is no JSON: {str(wrong)[:200]}") from None
+
+
 def _encoded(item: _Item) -> str:
     try:
         return orjson.dumps(item.data).decode()
-    except TypeError as wrong:  # nested deeper than can be written again
+    except TypeError as wrong:  # nested deeper than can be written again, or a whole number above 64 bits
         raise FeedBroken("malformed", f"item {item.id[:100]}: {wrong}"[:300]) from None
 
 

@@ -51,6 +51,23 @@ def test_what_is_no_page_is_refused_in_one_sentence(given: bytes) -> None:
     assert len(str(refused.value)) <= 300
 
 
+@pytest.mark.parametrize("number", ["12345678901234567890123", "18446744073709551616", "-9223372036854775809"])
+def test_a_whole_number_that_cannot_be_kept_is_refused_by_its_item(number: str) -> None:
+    page = '{"items": [{"id": "a", "version": 1}, {"id": "b", "version": 1, "data": {"x": [%s]}}]}'
+    with pytest.raises(FeedBroken, match="item b: Integer exceeds 64-bit range"):
+        read_page((page % number).encode())
+    with pytest.raises(FeedBroken, match="no JSON"):
+        read_page((page % ("9" * 5_000)).encode())
+    assert read_page((page % f'"{number}"').encode()).items[1].data == f'{{"x":["{number}"]}}'
+
+
+@pytest.mark.parametrize("number", ["18446744073709551615", "-9223372036854775808", "9999999999999999999", "1e+22"])
+def test_a_number_that_can_be_kept_is_kept_as_it_is(number: str) -> None:
+    page = read_page(b'{"items": [{"id": "a", "version": 1, "data": {"x": %s}}]}' % number.encode())
+    assert orjson.loads(page.items[0].data or "") == {"x": orjson.loads(number)}
+    assert type(orjson.loads(number)) is (float if "e" in number else int)
+
+
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_a_page_or_refused(given: bytes) -> None:
     with contextlib.suppress(FeedBroken):
