@@ -30,6 +30,7 @@ BODY_GRACE_S = 10.0  # after which a body has come at BODY_RATE_MIN_BYTES a seco
 BODY_RATE_MIN_BYTES = 1024
 BODY_TIME_MAX_S = 600.0  # of waiting for one body, however large it may be
 _FIRST_PRINTABLE = 32
+_LINE_ENDS = frozenset("\x85\u2028\u2029")  # of which Unicode, and so the headers of mail, make lines too
 
 
 class Body(BaseModel):
@@ -39,6 +40,8 @@ class Body(BaseModel):
 def _one_line(value: str) -> str:
     if any(ord(char) < _FIRST_PRINTABLE or char == "\x7f" for char in value):
         raise ValueError("must not hold control characters")
+    if not _LINE_ENDS.isdisjoint(value):
+        raise ValueError("must be one line: it holds a line separator (U+0085, U+2028 or U+2029)")
     return value
 
 

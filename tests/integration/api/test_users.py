@@ -60,7 +60,9 @@ async def test_an_address_that_is_none_is_refused_and_leaves_nothing(
 
 
 @on_one_database
-@pytest.mark.parametrize("name", ["", "   ", "a\r\nBcc: eve@b.cd", "a\x00b", "x" * 201, None])
+@pytest.mark.parametrize(
+    "name", ["", "   ", "a\r\nBcc: eve@b.cd", "a\x00b", "a\x85b", "a\u2028b", "a\u2029b", "x" * 201, None]
+)
 async def test_a_name_that_is_none_is_refused(client: httpx.AsyncClient, name: object) -> None:
     document = expect_problem(await client.post("/v1/users", json={"email": "a@b.cd", "name": name}), 422, "invalid")
     assert pointers(document) == ["/name"]

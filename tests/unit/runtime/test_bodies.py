@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from shared.kernel.errors import TooLarge
 from shared.runtime.bodies import (
@@ -13,6 +14,7 @@ from shared.runtime.bodies import (
     BodyRefused,
     HeadTooLargeError,
     Limits,
+    Line,
     UrlTooLongError,
     bounded,
     check_head,
@@ -71,3 +73,14 @@ def test_heads_are_bounded() -> None:
         check_head({**scope, "headers": [(b"a", b"b")] * 101})
     with pytest.raises(UrlTooLongError):
         check_head({**scope, "query_string": b"q" * URL_LIMIT_BYTES})
+
+
+@given(
+    st.text(max_size=5), st.sampled_from("\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029") | st.characters(), st.text(max_size=5)
+)
+def test_a_line_is_one_however_lines_are_told_apart(before: str, char: str, after: str) -> None:
+    try:
+        line = TypeAdapter(Line).validate_python(f"a{before}{char}{after}b")
+    except ValidationError:
+        return
+    assert line.splitlines() == [line]
