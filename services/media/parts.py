@@ -57,6 +57,14 @@ class Checksum:
     algorithm: str
     digest: bytes
 
+    def begin(self) -> Any:
+        return hashlib.new(self.algorithm, usedforsecurity=False)
+
+    def check(self, found: Any) -> None:
+        """Raises ChecksumMismatch."""
+        if found.digest() != self.digest:
+            raise ChecksumMismatch(f"the {self.algorithm} of what came is another; nothing was kept")
+
 
 class Pieces:
     """Cuts a stream into pieces; one that breaks off ends its last piece, and `broke` says what happened."""
@@ -131,8 +139,8 @@ class Appending:
         """
         pieces = Pieces(chunks, PIECE_BYTES)
         if self.offset == 0:
-            await self._admit(await pieces.head(HEAD_BYTES))
-        digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum is not None else None
+            await self._admit(pieces, checksum)
+        digest = checksum.begin() if checksum is not None else None
         held: list[Part] = []  # until the checksum of all is known
         at = self.offset
         try:
@@ -144,8 +152,7 @@ class Appending:
                 else:
                     held.append(part)
             if checksum is not None and digest is not None and pieces.broke is None:
-                if digest.digest() != checksum.digest:
-                    raise ChecksumMismatch(f"the {checksum.algorithm} of what came is another; nothing was kept")
+                checksum.check(digest)
                 while held:
                     await self._acknowledge(held.pop(0))
         finally:
@@ -187,14 +194,31 @@ class Appending:
                 self.asset_id = asset_id
         self.expires_at = expires
 
-    async def _admit(self, head: bytes) -> None:
-        """What is refused by its first bytes would be so again: its upload ends here, and counts no longer."""
+    async def _admit(self, pieces: Pieces, checksum: Checksum | None) -> None:
+        """What is refused by its first bytes would be so again: its upload ends here, and counts no longer.
+
+        Unless a checksum says that others were sent.
+        """
         try:
-            self._judge(head)
+            self._judge(await pieces.head(HEAD_BYTES))
         except HoldfastError:
+            if checksum is not None:
+                await self._read_out(pieces, checksum)
             async with self._resources.tx() as tx:
                 await drop_unbegun(tx, self._upload["id"], self._upload["tenant"])
             raise
+
+    async def _read_out(self, pieces: Pieces, checksum: Checksum) -> None:
+        """The rest of a part of which nothing is kept. Raises ChecksumMismatch, TooLarge, and what broke the body."""
+        digest, room = checksum.begin(), self._upload["length_bytes"]
+        while await pieces.more():
+            async for chunk in _hashed(pieces.piece(), digest):
+                room -= len(chunk)
+                if room < 0:
+                    raise _too_long(self._upload["length_bytes"] + 1, "at least ", self._upload["length_bytes"])
+        if pieces.broke is not None:
+            raise pieces.broke
+        checksum.check(digest)
 
     def _judge(self, head: bytes) -> None:
         """The first bytes tell what it is, if there are enough of them: the rest is told when all is there."""

@@ -257,6 +257,39 @@ async def test_a_part_that_breaks_off_keeps_what_has_come_unless_it_has_a_checks
 
 
 @on_one_database
+@on_a_directory
+async def test_a_head_that_was_damaged_on_its_way_ends_no_upload(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum tells it from contents that are not taken, which end theirs."""
+    monkeypatch.setattr(bodies, "BODY_SILENCE_S", 0.2)
+    body = jpeg(40_000)
+    damaged, said = b"#EXTM3U\n" + body[8:], checksum(body)
+    url = await create(service, len(body))
+
+    async def sent(*chunks: bytes, stalls: bool = False):
+        for chunk in chunks:
+            yield chunk
+        if stalls:
+            await asyncio.Event().wait()
+
+    expect_problem(await patch(service, url, 0, damaged, **said), 460, "checksum_mismatch")
+    expect_problem(await patch(service, url, 0, sent(damaged, b"x"), **said), 413, "body_too_large")
+    headers = {**PART, "Upload-Offset": "0", **said}
+    answer = await service.client.patch(url, content=sent(damaged[:30_000], stalls=True), headers=headers)
+    expect_problem(answer, 503, "slow_part")
+    assert (await offset_of(service, url), await service.keys()) == (0, [])
+    expect_problem(await patch(service, url, 0, damaged, **checksum(damaged)), 415, "unsupported_format")
+    expect_problem(await service.client.get(url), 404, "not_found")
+    url = await create(service, len(body))
+    expect_problem(await patch(service, url, 0, damaged, **said), 460, "checksum_mismatch")
+    assert (await patch(service, url, 0, body, **said)).status_code == 204
+    await service.run("media.assemble_upload")
+    (key,) = await service.keys()
+    assert await service.read(key) == body
+
+
+@on_one_database
 async def test_refusals_say_what_and_where(service: Service) -> None:
     client = service.client
 
