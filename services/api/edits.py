@@ -30,16 +30,15 @@ async def checked_args(connection: Connection, task: str, args: dict[str, Any]) 
     nobody may edit), TooLarge.
     """
     plain, kind = _plain(args), ALL.get(task)
-    if kind is not None and not kind.editable:
-        words = f"arguments of {task} name things of its service's own: run it again as it is, or not at all"
-        raise Conflict(words, code="not_editable", task=task)
     if kind is not None:
+        _check_editable(task, kind.editable)
         packed, errors = _by_class(kind, args, plain)
     else:
         served = (await served_tasks(connection, [task])).get(task)
         if served is None:
             words = f"nobody here knows the task {task}, and no worker has served it: its arguments cannot be checked"
             raise Conflict(words, task=task)
+        _check_editable(task, not served.args_schema.get("readOnly"))
         packed, errors = plain.decode(), _by_schema(task, served.args_schema, args)
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -48,6 +47,12 @@ async def checked_args(connection: Connection, task: str, args: dict[str, Any]) 
     if len(packed) > ARGS_LIMIT_BYTES:
         raise TooLarge(f"{task}: arguments are {len(packed)} bytes, the limit is {ARGS_LIMIT_BYTES}")
     return packed
+
+
+def _check_editable(task: str, editable: bool) -> None:
+    if not editable:
+        words = f"arguments of {task} name things of its service's own: run it again as it is, or not at all"
+        raise Conflict(words, code="not_editable", task=task)
 
 
 def _plain(args: dict[str, Any]) -> bytes:

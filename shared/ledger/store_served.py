@@ -37,21 +37,21 @@ QUEUES = Statement("served_queues", "SELECT DISTINCT queue FROM served_task")
 
 @dataclass(frozen=True, slots=True)
 class ServedTask:
-    """`args_schema` is JSON Schema 2020-12 of an object."""
+    """`args_schema` is JSON Schema 2020-12 of an object, `readOnly` where the command is not editable."""
 
     args_schema: Mapping[str, Any]
     retry: RetryPolicy
 
 
 async def serve_tasks(connection: Connection, commands: Iterable[type[Command]], now_us: int) -> None:
-    rows = [
-        (
-            one.task, one.queue, orjson.dumps(one.model_json_schema()).decode(), one.retry.model_dump_json(), now_us,
-        )
-        for one in commands
-    ]  # fmt: skip
+    rows = [(one.task, one.queue, _schema_of(one), one.retry.model_dump_json(), now_us) for one in commands]
     if rows:
         await connection.fetch(SERVE, None, rows)
+
+
+def _schema_of(command: type[Command]) -> str:
+    kept = {} if command.editable else {"readOnly": True}
+    return orjson.dumps({**command.model_json_schema(), **kept}).decode()
 
 
 async def served_tasks(connection: Connection, tasks: Iterable[str]) -> dict[str, ServedTask]:

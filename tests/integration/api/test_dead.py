@@ -221,6 +221,20 @@ async def test_arguments_of_a_task_without_a_class_are_checked_as_its_worker_sai
     assert made.command.model_validate_json(row["args"]) == made.command(**good)
 
 
+async def test_arguments_that_a_worker_keeps_to_itself_are_nobodys_to_change(
+    place: Place, client: httpx.AsyncClient
+) -> None:
+    made = durable_of(receipt)
+    async with open_tx(place.database) as tx:
+        job = new_job(made.command_of(1, "a@b.cd"), tenant="acme", now_us=tx.now_us)
+        await enqueue_all(tx, [job])
+    await place.end([job.id])
+    kept = type(made.command.__name__, (made.command,), {"editable": False, "__annotations__": {}})
+    await serve_tasks(place.database, [kept], 1)
+    answer = await client.post(f"/v1/jobs/{job.id}/retry", json={"args": {"order": 2, "email": "c@d.ef"}})
+    expect_problem(answer, 409, "not_editable")
+
+
 async def test_every_decision_is_kept_with_its_caller(place: Place, client: httpx.AsyncClient) -> None:
     jobs = await make(place, 30)
     await place.end(jobs)
