@@ -12,8 +12,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.media.accepting import KINDS, PRIORITIES, bringing_lane, queue_for
+from services.media.accepting import KINDS, bringing_lane, queue_for
 from services.media.options import Priority
+from shared.contracts.command import PRIORITIES
 from shared.contracts.commands.media import FetchAsset
 from shared.db.engine import Database
 from shared.kernel.errors import Overloaded
@@ -77,5 +78,6 @@ class Room:
         if tenant is None:
             return await count_in_line(self._database, queue, limit)
         lanes = (*KINDS, bringing_lane(tenant))
-        flows = [f"{priority}/{tenant}/{lane}" for priority in PRIORITIES.values() for lane in lanes]
+        # Of every priority, for a waiting job may be given another.
+        flows = [f"{priority}/{tenant}/{lane}" for priority in range(PRIORITIES) for lane in lanes]
         return await count_in_flows(self._database, queue, flows, limit)

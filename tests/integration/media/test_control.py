@@ -287,6 +287,10 @@ async def test_a_full_queue_refuses_and_says_which_limit(place: Place, tmp_path:
         document = expect_problem(answer, 429, "media_queue_full")
         assert int(answer.headers["retry-after"]) >= 1
         assert (document["limit"], document["limit_value"], document["found"]) == ("tenant_waiting_limit", 2, 2)
+    await place.rows("UPDATE job SET priority = 9 WHERE queue = 'media' RETURNING id")  # as its owner may ask for
+    async with served(place, tmp_path, **settings) as client:
+        answer = await client.post("/v1/media", content=PHOTO.read_bytes())
+        assert expect_problem(answer, 429, "media_queue_full")["limit"] == "tenant_waiting_limit"
         await upload(client, priority="bulk")  # stands in another queue
     assert len(await place.rows("SELECT id FROM media_assets")) == 3
     assert len([path for path in (tmp_path / "media").rglob("source*") if path.is_file()]) <= 3
