@@ -120,7 +120,7 @@ def _copy(source, target):
 
 
 async def _migrate(url):
-    database = Database(url)
+    database = Database(url, tx_cap_s=15)
     try:
         await migrate(database, [LEDGER])
     finally:

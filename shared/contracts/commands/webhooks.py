@@ -36,7 +36,6 @@ class DeliverWebhook(Command):
     # A quarter of a worker's 200 slots: an endpoint that hangs leaves the others theirs, and one that answers in
     # 50 ms may still get 1,000 deliveries a second.
     lanes: ClassVar[LanePolicy] = LanePolicy(concurrency=50, grouped=True)
-    editable: ClassVar[bool] = False
 
     event_id: str
     endpoint_id: str

@@ -85,7 +85,7 @@ def core_settings(database_url: str, redis_url: str, folder: Path) -> CoreSettin
 
 async def main(database_url: str, redis_url: str, folder: str, feed_url: str, fault_points: str) -> None:
     faultpoints.arm(fault_points)
-    database = Database(database_url)
+    database = Database(database_url, tx_cap_s=15)
     await database.open()
     core = core_settings(database_url, redis_url, Path(folder))
     await run_sync(core, ApiSettings(sync_url=feed_url), database)

@@ -284,9 +284,10 @@ async def test_arguments_that_name_a_services_own_things_are_nobodys_to_change(
 
 
 def test_who_may_be_edited_is_known() -> None:
+    """Their handlers ask of each thing that is named whether it is the tenant's."""
     ours = [*api.COMMANDS.values(), *media.COMMANDS.values(), *webhooks.COMMANDS.values()]
     assert {command for command in ours if command.editable and command.model_fields} == {
-        api.SendWelcomeEmail, api.CompletePrompt, webhooks.PublishEvent,
+        api.SendWelcomeEmail, api.CompletePrompt, webhooks.PublishEvent, webhooks.DeliverWebhook,
     }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ _BOOM = Failure("Boom", "it broke", "f00d")
 
 async def fill(url: str) -> None:
     """One job of each kind, taken there by the ledger's own statements."""
-    database = Database(url, pool=2)
+    database = Database(url, pool=2, tx_cap_s=15)
     await database.open()
     try:
         worker = await born(database, "inc_1")
@@ -93,7 +93,7 @@ async def _purge(database: Database, job_id: str) -> None:
 
 async def tamper(url: str, *statements: str) -> None:
     """Run SQL that no part of the product runs. `{name}` is a job's id, `{queue}` the queue."""
-    database = Database(url, pool=2)
+    database = Database(url, pool=2, tx_cap_s=15)
     try:
         async with database.engine.begin() as connection:
             for statement in statements:

@@ -94,7 +94,7 @@ def postgres() -> Postgres:
 
 
 async def _migrated(url: str) -> None:
-    database = Database(url, pool=2)
+    database = Database(url, pool=2, tx_cap_s=15)
     await database.open()
     await migrate(database, owners())
     await database.close()
@@ -129,7 +129,7 @@ async def _fresh_postgres() -> str:
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     url = await _fresh_sqlite(tmp_path) if request.param == "sqlite" else await _fresh_postgres()
     settings = CoreSettings(database_url=url, redis_url=valkey().url, state_dir=tmp_path)
-    database = Database(url, pool=4)
+    database = Database(url, pool=4, tx_cap_s=15)
     await database.open()
     yield Place(settings, database)
     await database.close()

@@ -66,7 +66,7 @@ async def open_ticker(database_url, clock, code):
     opened = []
 
     async def one():
-        database = Database(database_url, clock=clock)
+        database = Database(database_url, clock=clock, tx_cap_s=15)
         await database.open()
         opened.append(database)
         return Ticker(SimpleNamespace(database=database, waker=SimpleNamespace(wake=lambda _: None)))

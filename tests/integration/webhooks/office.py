@@ -199,7 +199,7 @@ async def open_office(
 
 
 async def prepare(database_url: str) -> None:
-    database = Database(database_url, pool=2)
+    database = Database(database_url, pool=2, tx_cap_s=15)
     await database.open()
     await migrate(database, [LEDGER, OWNER])
     await database.close()

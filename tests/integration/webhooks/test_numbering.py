@@ -96,7 +96,7 @@ def _whole(found: dict[str, list[int]]) -> dict[str, list[int]]:
 
 @asynccontextmanager
 async def _opened(url: str) -> AsyncIterator[Database]:
-    database = Database(url, pool=2)
+    database = Database(url, pool=2, tx_cap_s=15)
     await database.open()
     yield database
     await database.close()
