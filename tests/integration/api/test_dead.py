@@ -192,6 +192,15 @@ async def test_arguments_that_the_ledger_cannot_hold_are_refused(
 async def receipt(order: int, email: Annotated[str, Field(max_length=20)], due: datetime | None = None) -> None: ...
 
 
+async def dead_receipt(place: Place) -> str:
+    """Of a task that only its worker knows."""
+    async with open_tx(place.database) as tx:
+        job = new_job(durable_of(receipt).command_of(1, "a@b.cd"), tenant="acme", now_us=tx.now_us)
+        await enqueue_all(tx, [job])
+    await place.end([job.id])
+    return job.id
+
+
 @pytest.mark.parametrize(
     ("args", "pointers"),
     [
@@ -204,19 +213,15 @@ async def receipt(order: int, email: Annotated[str, Field(max_length=20)], due: 
 async def test_arguments_of_a_task_without_a_class_are_checked_as_its_worker_said(
     place: Place, client: httpx.AsyncClient, args: dict[str, object], pointers: list[str]
 ) -> None:
-    made = durable_of(receipt)
-    async with open_tx(place.database) as tx:
-        job = new_job(made.command_of(1, "a@b.cd"), tenant="acme", now_us=tx.now_us)
-        await enqueue_all(tx, [job])
-    await place.end([job.id])
-    again = f"/v1/jobs/{job.id}/retry"
+    made, job_id = durable_of(receipt), await dead_receipt(place)
+    again = f"/v1/jobs/{job_id}/retry"
     good = {"order": 2, "email": "c@d.ef", "due": "2026-01-31T12:00:00Z"}
     unknown = expect_problem(await client.post(again, json={"args": good}), 409, "conflict")
     assert "no worker has served it" in unknown["detail"]
     await serve_tasks(place.database, [made.command], 1)
     refused = expect_problem(await client.post(again, json={"args": args}), 422, "invalid")
     assert [error["pointer"] for error in refused["errors"]] == pointers
-    assert (await client.post("/v1/dead/retry", json={"ids": [job.id], "args": good})).json()["retried"] == 1
+    assert (await client.post("/v1/dead/retry", json={"ids": [job_id], "args": good})).json()["retried"] == 1
     (row,) = await place.rows("SELECT args FROM job")
     assert made.command.model_validate_json(row["args"]) == made.command(**good)
 
@@ -224,14 +229,10 @@ async def test_arguments_of_a_task_without_a_class_are_checked_as_its_worker_sai
 async def test_arguments_that_a_worker_keeps_to_itself_are_nobodys_to_change(
     place: Place, client: httpx.AsyncClient
 ) -> None:
-    made = durable_of(receipt)
-    async with open_tx(place.database) as tx:
-        job = new_job(made.command_of(1, "a@b.cd"), tenant="acme", now_us=tx.now_us)
-        await enqueue_all(tx, [job])
-    await place.end([job.id])
+    made, job_id = durable_of(receipt), await dead_receipt(place)
     kept = type(made.command.__name__, (made.command,), {"editable": False, "__annotations__": {}})
     await serve_tasks(place.database, [kept], 1)
-    answer = await client.post(f"/v1/jobs/{job.id}/retry", json={"args": {"order": 2, "email": "c@d.ef"}})
+    answer = await client.post(f"/v1/jobs/{job_id}/retry", json={"args": {"order": 2, "email": "c@d.ef"}})
     expect_problem(answer, 409, "not_editable")
 
 
