@@ -1,7 +1,8 @@
 """What taking turns costs the relay, against among how many it does: the points of a curve.
 
 100,000 jobs wait, dealt out to 1, 100, 1,000, 10,000, 50,000 tenants, or lanes of one tenant. The relay's own passes
-start 10,000 of them as it finds them, `new`, and 10,000 more, `met`, when it has met whoever has that many jobs.
+start 10,000 of them as it finds them, `new`, and 10,000 more, `met`: by then it has met whoever is one of 10,000; of
+50,000 the second ten thousand are others again.
 """
 
 import time
