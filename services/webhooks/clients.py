@@ -23,18 +23,29 @@ class ClientContexts:
     def __init__(self, make: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> None:
         self._make = make
         self._kept: OrderedDict[bytes, ssl.SSLContext] = OrderedDict()
+        self._making: dict[bytes, asyncio.Future[ssl.SSLContext]] = {}
 
     async def of(self, certificate: str, private_key: str) -> ssl.SSLContext:
         """Made in a thread, so that nobody else's delivery waits. Raises ssl.SSLError for a pair that is not taken."""
         key = hashlib.sha256(f"{certificate}\x00{private_key}".encode()).digest()
         context = self._kept.get(key)
         if context is None:
-            made = await asyncio.to_thread(self._made, certificate, private_key)
-            context = self._kept.setdefault(key, made)  # another delivery may have been quicker
+            context = self._kept[key] = await self._making_of(key, certificate, private_key)
         self._kept.move_to_end(key)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return context
+
+    async def _making_of(self, key: bytes, certificate: str, private_key: str) -> ssl.SSLContext:
+        """Once for all who wait: a burst of deliveries must not make one each."""
+        making = self._making.get(key)
+        if making is None:
+            making = self._making[key] = asyncio.ensure_future(asyncio.to_thread(self._made, certificate, private_key))
+        try:
+            return await asyncio.shield(making)
+        finally:
+            if making.done():
+                self._making.pop(key, None)
 
     def _made(self, certificate: str, private_key: str) -> ssl.SSLContext:
         context = self._make()

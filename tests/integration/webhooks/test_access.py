@@ -272,3 +272,18 @@ async def test_who_forgets_a_certificate_forgets_its_key(tmp_path: Path, monkeyp
             while gc.collect() >= 0 and sum(one() is not None for one in made) > 2:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
     assert len(made) == 6
+
+
+async def test_deliveries_at_once_make_one_context_of_a_certificate(tmp_path: Path) -> None:
+    made: list[ssl.SSLContext] = []
+
+    def make() -> ssl.SSLContext:
+        made.append(ssl.create_default_context())
+        return made[-1]
+
+    contexts = clients.ClientContexts(make)
+    pair = Authority(tmp_path).issue(["first.client"])
+    assert await asyncio.gather(*(contexts.of(*pair) for _ in range(20))) == made * 20
+    results = await asyncio.gather(*(contexts.of(pair[0], "no key") for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in results] == [ssl.SSLError] * 3
+    assert (await contexts.of(*pair), len(made)) == (made[0], 2)
